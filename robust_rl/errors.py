@@ -1,0 +1,62 @@
+"""Every exception that robust-rl raises on purpose.
+
+All derive from :class:`RobustRLError`, so one ``except`` catches them. The command line prints such an error in one
+line; anything else is a bug and shows its traceback. Those that stand for a wrong argument are also ``ValueError``,
+and the one for a missing package is also ``ImportError``, so that callers who know neither library catch them too.
+"""
+
+
+class RobustRLError(Exception):
+    """Base of all errors of the library. The message names the offender and the remedy."""
+
+
+class InvalidModelError(RobustRLError, ValueError):
+    """A model's arrays are inconsistent: rows that don't sum to 1, wrong shapes, entries that aren't finite."""
+
+
+class InvalidUncertaintyError(RobustRLError, ValueError):
+    """An uncertainty set is malformed or doesn't fit the model: radius out of range, empty support, l > u."""
+
+
+class InvalidArgumentError(RobustRLError, ValueError):
+    """An argument is out of range or contradicts another."""
+
+
+class UnknownNameError(RobustRLError, ValueError):
+    """No environment, set, shift or run of that name; the message suggests the nearest."""
+
+
+class NoTableError(RobustRLError, ValueError):
+    """An environment has no transition table, so exact planning can't be done on it."""
+
+
+class ConvergenceError(RobustRLError):
+    """A solver stopped before its tolerance was met."""
+
+
+class ConvergenceWarning(UserWarning):
+    """A solver stopped before its tolerance was met; its bounds hold all the same."""
+
+
+class FileFormatError(RobustRLError, ValueError):
+    """A file is corrupt, foreign, or of a newer format than this version reads."""
+
+
+class CheckpointError(RobustRLError, OSError):
+    """A checkpoint could not be written; earlier ones are untouched."""
+
+
+class MissingDependencyError(RobustRLError, ImportError):
+    """An optional package is not installed; the message names the extra that brings it."""
+
+
+def nearest(name: str, known: "list[str] | tuple[str, ...]") -> str:
+    """Return ``'; did you mean ...?'`` for the closest known names, or an empty string.
+
+    >>> nearest("CliffWalkin-v1", ["CliffWalking-v1", "Taxi-v3"])
+    '; did you mean CliffWalking-v1?'
+    """
+    from difflib import get_close_matches
+
+    close = get_close_matches(name, known, n=3, cutoff=0.6)
+    return f"; did you mean {' or '.join(close)}?" if close else ""

@@ -1,0 +1,6 @@
+"""Plain data: tabular models and how they are read, estimated, saved and played."""
+
+from robust_rl.models.tabular import TabularMDP
+from robust_rl.models.tabular_env import TabularEnv
+
+__all__ = ["TabularEnv", "TabularMDP"]

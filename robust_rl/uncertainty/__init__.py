@@ -1,0 +1,47 @@
+"""Uncertainty sets: where an adversary may move the transition probabilities, and what the worst move is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from robust_rl.errors import FileFormatError, UnknownNameError, nearest
+from robust_rl.uncertainty.base import RadiusSet, RectangularSet, WorstCase
+from robust_rl.uncertainty.contamination import Contamination
+from robust_rl.uncertainty.interval import Interval, LInfinity
+from robust_rl.uncertainty.nominal import Nominal
+from robust_rl.uncertainty.total_variation import TotalVariation
+
+SETS: dict[str, type[RectangularSet]] = {s.name: s for s in (TotalVariation, Contamination, LInfinity, Interval)}
+
+__all__ = [
+    "SETS",
+    "Contamination",
+    "Interval",
+    "LInfinity",
+    "Nominal",
+    "RadiusSet",
+    "RectangularSet",
+    "TotalVariation",
+    "WorstCase",
+    "from_description",
+    "set_class",
+]
+
+
+def set_class(name: str) -> type[RectangularSet]:
+    """Return the set of a command-line name, or raise UnknownNameError suggesting the nearest."""
+    if name not in SETS:
+        raise UnknownNameError(f"no uncertainty set named {name!r}; known: {', '.join(SETS)}{nearest(name, list(SETS))}")
+    return SETS[name]
+
+
+def from_description(name: str, arguments: dict[str, Any]) -> RectangularSet | None:
+    """Rebuild a set from its name and ``describe()``; ``"none"`` gives None, the nominal problem."""
+    if name == Nominal.name:
+        return None
+    if name not in SETS:
+        raise FileFormatError(f"the file holds an uncertainty set {name!r} that this version doesn't know")
+    restored = {key: value.astype(bool) if key == "support" and isinstance(value, np.ndarray) else value for key, value in arguments.items()}
+    return SETS[name](**restored)

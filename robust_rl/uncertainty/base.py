@@ -1,0 +1,187 @@
+"""What an (s,a)-rectangular uncertainty set is to the rest of the library.
+
+A set gives a numba row function (see :mod:`robust_rl.uncertainty.kernels`) and the numbers it needs for each row. From these come the public
+contract ``worst_case(p, z)`` for single and batched rows, and the Bellman backup over a whole model.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
+
+from robust_rl.errors import InvalidUncertaintyError
+from robust_rl.models import TabularMDP
+from robust_rl.uncertainty.kernels import no_bounds, sweep
+from robust_rl.uncertainty.layout import EMPTY, Layout, Support, check_support, lay_out
+
+Array = NDArray[np.float64]
+
+
+class WorstCase(NamedTuple):
+    """Answer to one inner problem, or a batch of them.
+
+    value : (...) the lowest expectation ``min_q q . z``
+    q : (..., S) a distribution that attains it
+    multiplier : (...) the price of the constraint; for sets with a radius, minus the derivative of the value in the radius
+    """
+
+    value: Array
+    q: Array
+    multiplier: Array
+
+
+class RectangularSet:
+    """Base of the (s,a)-rectangular sets: each row (s, a) has a set of its own.
+
+    A subclass names its command-line ``name``, its ``row`` function, whether that needs z sorted, and whether under free support it uses
+    more than the worst of the states that a row doesn't reach.
+    """
+
+    name: ClassVar[str]
+    row: ClassVar[Any]
+    sort: ClassVar[bool] = True
+    every_state: ClassVar[bool] = False
+    support: Support = "nominal"
+
+    def radii(self, shape: tuple[int, ...]) -> Array:
+        """Return one radius a row, (n,), for rows laid out in ``shape``."""
+        return np.zeros(int(np.prod(shape)))
+
+    def bounds(self, layout: Layout) -> tuple[Array, Array]:
+        """Return lower and upper bounds on q, one for each entry of the layout; empty for sets without bounds."""
+        return no_bounds()
+
+    def lay_out(self, model: TabularMDP) -> Layout:
+        """Lay a model out over this set's support."""
+        return lay_out(model, self.support, every_state=self.every_state)
+
+    def worst_case(self, p: ArrayLike, z: ArrayLike, *, allowed: ArrayLike | None = None) -> WorstCase:
+        """Minimise ``q . z`` over the set around ``p``.
+
+        Parameters
+        ----------
+        p : (..., S) array
+            Nominal distributions.
+        z : (S,) or (..., S) array
+            What each next state is worth, ``r(s,a,s') + gamma V(s')``.
+        allowed : (..., S) boolean array, optional
+            States that q may use. Needed for ``support="reachable"``, which a lone row can't tell, unless p has shape (S, A, S).
+
+        Returns
+        -------
+        WorstCase
+            Value (...), worst case q (..., S) and multiplier (...).
+
+        Raises
+        ------
+        InvalidUncertaintyError
+            If p isn't a distribution, shapes disagree, or the support can't be told.
+        """
+        p, z = np.asarray(p, dtype=np.float64), np.asarray(z, dtype=np.float64)
+        _check_rows(p, z)
+        shape, states = p.shape[:-1], p.shape[-1]
+        pattern = self._allowed(p, allowed).reshape(-1, states)
+        flat = p.reshape(-1, states)
+        layout = _single_rows(flat, np.broadcast_to(z, p.shape).reshape(-1, states), pattern)
+        # z enters as r(s,a,s'), with V = 0
+        values, multipliers, q, _, _ = sweep(
+            type(self).row, layout, np.zeros(states), 0.0, self.radii(shape), self.bounds(layout), layout.rows, sort=self.sort, kernel=True
+        )
+        full = np.zeros(flat.shape)
+        full[np.repeat(layout.rows, np.diff(layout.ptr)), layout.indices] = q
+        return WorstCase(values.reshape(shape), full.reshape(p.shape), multipliers.reshape(shape))
+
+    def _allowed(self, p: Array, allowed: ArrayLike | None) -> NDArray[np.bool_]:
+        if allowed is not None:
+            mask = np.broadcast_to(np.asarray(allowed, dtype=bool), p.shape)
+        elif isinstance(self.support, np.ndarray):
+            mask = np.broadcast_to(self.support, p.shape)
+        elif self.support == "free":
+            return np.ones(p.shape, dtype=bool)
+        elif self.support == "nominal":
+            return p > 0
+        elif p.ndim == 3:
+            return np.broadcast_to((p > 0).any(axis=1, keepdims=True), p.shape)
+        else:
+            raise InvalidUncertaintyError(f'{self!r}: a lone row does not tell what is "reachable"; give allowed=')
+        if (mask < (p > 0)).any():
+            raise InvalidUncertaintyError(f"{self!r}: allowed excludes a state that p reaches; a support must include all successors")
+        return mask
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and repr(self.describe()) == repr(other.describe())  # type: ignore[attr-defined]
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def describe(self) -> dict[str, Any]:
+        """Return the constructor's arguments, from which :func:`robust_rl.uncertainty.from_description` rebuilds the set."""
+        raise NotImplementedError(f"{type(self).__name__} must return its constructor's arguments")
+
+    def __repr__(self) -> str:
+        arguments = (f"{name}={_short(value)}" for name, value in self.describe().items())
+        return f"{type(self).__name__}({', '.join(arguments)})"
+
+
+class RadiusSet(RectangularSet):
+    """Base of the sets with a radius (scalar or (S, A)) and a choice of support."""
+
+    largest: ClassVar[float] = np.inf
+    norm: ClassVar[str]
+
+    def __init__(self, radius: ArrayLike, *, support: Support | None = None) -> None:
+        self.radius = check_radius(radius, type(self).__name__, self.norm, self.largest)
+        self.support = check_support(support, type(self).__name__)
+
+    def radii(self, shape: tuple[int, ...]) -> Array:
+        try:
+            return np.ascontiguousarray(np.broadcast_to(self.radius, shape), dtype=np.float64).reshape(-1)
+        except ValueError:
+            raise InvalidUncertaintyError(
+                f"{type(self).__name__} has radii of shape {np.shape(self.radius)}, which don't fit rows of shape {shape}"
+            ) from None
+
+    def describe(self) -> dict[str, Any]:
+        return {"radius": self.radius, "support": self.support}
+
+
+def check_radius(radius: ArrayLike, owner: str, norm: str, largest: float) -> float | Array:
+    """Return the radius, scalar or array, or raise InvalidUncertaintyError naming the set, its norm and the allowed range."""
+    try:
+        values = np.asarray(radius, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise InvalidUncertaintyError(f"{owner}: radius {radius!r} is not a number") from None
+    bad = values[~((values >= 0) & (values <= largest) & np.isfinite(values))]
+    if bad.size:
+        interval = f"[0, {largest:g}]" if np.isfinite(largest) else "[0, inf)"
+        raise InvalidUncertaintyError(f"{owner}: radius {bad.flat[0]:g} is outside {interval} ({norm})")
+    return float(values) if values.ndim == 0 else values.copy()
+
+
+def _check_rows(p: Array, z: Array) -> None:
+    if p.ndim == 0 or z.ndim == 0 or z.shape[-1] != p.shape[-1]:
+        raise InvalidUncertaintyError(f"p has shape {p.shape} and z {z.shape}; their last axes must be the same states")
+    if not np.isfinite(z).all():
+        raise InvalidUncertaintyError("z has an entry that is NaN or infinite")
+    if not (np.isfinite(p) & (p >= 0)).all() or (abs(p.sum(axis=-1) - 1) > 1e-8).any():
+        raise InvalidUncertaintyError("p has a row that is not a probability vector (non-negative, sum 1 within 1e-8)")
+
+
+def _single_rows(p: Array, z: Array, allowed: NDArray[np.bool_]) -> Layout:
+    pattern = sparse.csr_array(allowed)
+    at = (np.repeat(np.arange(len(p)), np.diff(pattern.indptr)), pattern.indices)
+    ptr = pattern.indptr.astype(np.int64)
+    return Layout(
+        ptr, ptr[:-1].copy(), pattern.indices.astype(np.int32), np.ascontiguousarray(p[at]), np.ascontiguousarray(z[at]),
+        np.zeros(len(p)), EMPTY, np.arange(len(p)), p.shape[1],
+    )  # fmt: skip
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, np.ndarray) and value.size > 6:
+        return f"<{value.dtype} array of shape {value.shape}, {value.min():g} to {value.max():g}>"
+    if sparse.issparse(value):
+        return f"<csr of shape {value.shape}>"
+    return repr(value)

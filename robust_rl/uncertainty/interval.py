@@ -1,0 +1,177 @@
+"""Interval sets:  U = { q : l <= q <= u, sum q = 1 },  among them the L-infinity ball  l = max(p - k, 0), u = min(p + k, 1).
+
+The worst case starts from q = l and raises entries to u in ascending order of z until the mass is 1 (O-maximisation of interval MDPs). The entry t that is raised
+last is the threshold: z_t is the multiplier of sum q = 1, and
+for the L-infinity ball the price of the radius is the sum of |z_i - z_t| over the entries that the radius actually binds.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
+
+from robust_rl._numba import dot, njit
+from robust_rl.errors import InvalidUncertaintyError
+from robust_rl.models import TabularMDP
+from robust_rl.uncertainty.base import RadiusSet, RectangularSet
+from robust_rl.uncertainty.layout import Layout, lay_out
+
+Array = NDArray[np.float64]
+
+
+@njit
+def _raise_from_below(z, order, lower, upper, q):  # type: ignore[no-untyped-def]
+    """Fill q and return the position, in order, of the last entry raised."""
+    q[:] = lower
+    left = 1.0 - np.sum(lower)
+    threshold = 0
+    for t in range(len(z)):
+        i = order[t]
+        threshold = t
+        room = upper[i] - lower[i]
+        if room >= left:
+            q[i] += max(left, 0.0)
+            break
+        q[i] = upper[i]
+        left -= room
+    return threshold
+
+
+@njit
+def _interval_row(p, z, order, radius, lower, upper, q):  # type: ignore[no-untyped-def]
+    threshold = _raise_from_below(z, order, lower, upper, q)
+    return dot(q, z), z[order[threshold]]
+
+
+@njit
+def _ball_row(p, z, order, radius, lower, upper, q):  # type: ignore[no-untyped-def]
+    low, high = np.maximum(p - radius, 0.0), np.minimum(p + radius, 1.0)
+    level = z[order[_raise_from_below(z, order, low, high, q)]]
+    price = 0.0
+    for i in range(len(p)):
+        if (z[i] > level and p[i] > radius) or (z[i] < level and p[i] + radius < 1):
+            price += abs(z[i] - level)
+    return dot(q, z), price
+
+
+class LInfinity(RadiusSet):
+    """Ball ``max_i |q_i - p_i| <= radius``: every transition probability is known up to the radius.
+
+    Parameters
+    ----------
+    radius : float in [0, 1], or (S, A) array
+        Largest change of one probability.
+    support : {"free", "nominal", "reachable"} or boolean mask (S, A, S)
+        See :mod:`robust_rl.uncertainty.layout`. Free rows are written out in full, S entries each.
+
+    Raises
+    ------
+    InvalidUncertaintyError
+        If the radius is outside [0, 1] or the support isn't given.
+
+    Examples
+    --------
+    >>> worst = LInfinity(0.1, support="nominal").worst_case([0.3, 0.3, 0.4], [1.0, 2.0, 3.0])
+    >>> worst.q
+    array([0.4, 0.3, 0.3])
+    """
+
+    name = "linf"
+    norm = "largest change of one probability"
+    row = _ball_row
+    every_state = True
+    largest = 1.0
+
+
+class Interval(RectangularSet):
+    """Interval MDP: ``lower <= q <= upper``, whatever the nominal row.
+
+    Parameters
+    ----------
+    lower, upper : scalars, arrays that broadcast to (S, A, S), or CSR matrices of shape (S*A, S)
+        Bounds on each transition probability. States with ``upper == 0`` are out of reach.
+
+    Raises
+    ------
+    InvalidUncertaintyError
+        If a bound is outside [0, 1], lower > upper somewhere, or a row admits no distribution; the message names the row.
+
+    Examples
+    --------
+    >>> worst = Interval([0.1, 0.2, 0.0], [0.6, 0.9, 0.5]).worst_case([0.3, 0.4, 0.3], [3.0, 2.0, 1.0])
+    >>> float(worst.value), worst.q
+    (1.6, array([0.1, 0.4, 0.5]))
+    """
+
+    name = "interval"
+    row = _interval_row
+
+    def __init__(self, lower: Any, upper: Any) -> None:
+        self.lower, self.upper = _bound(lower, "lower"), _bound(upper, "upper")
+        if not sparse.issparse(self.lower) and not sparse.issparse(self.upper) and np.any(np.greater(self.lower, self.upper)):
+            raise InvalidUncertaintyError("Interval: lower exceeds upper somewhere; intervals must not be empty")
+
+    def describe(self) -> dict[str, Any]:
+        return {"lower": self.lower, "upper": self.upper}
+
+    def lay_out(self, model: TabularMDP) -> Layout:
+        layout = lay_out(model, self._support(model), every_state=True)
+        self._check(layout, model.num_actions)
+        return layout
+
+    def _support(self, model: TabularMDP) -> Any:
+        """States with a positive upper bound, and the nominal successors, which bounds of zero then keep empty."""
+        if sparse.issparse(self.upper):
+            return sparse.csr_array(self.upper + model.csr())
+        shape = (model.num_states, model.num_actions, model.num_states)
+        reach = np.broadcast_to(self.upper, shape) > 0
+        return "free" if reach.all() else reach | (model.csr().toarray().reshape(shape) > 0)
+
+    def bounds(self, layout: Layout) -> tuple[Array, Array]:
+        count, states = len(layout.row_reward), layout.num_states
+        lengths = np.diff(layout.ptr)
+        row = np.repeat(np.arange(count), lengths)
+        column = layout.indices[np.repeat(layout.first - layout.ptr[:-1], lengths) + np.arange(layout.ptr[-1])]
+        return _entries(self.lower, row, column, count, states), _entries(self.upper, row, column, count, states)
+
+    def _check(self, layout: Layout, actions: int) -> None:
+        lower, upper = self.bounds(layout)
+        crossed = np.flatnonzero(lower > upper)
+        if crossed.size:
+            where = _where(int(np.searchsorted(layout.ptr, crossed[0], side="right")) - 1, actions)
+            raise InvalidUncertaintyError(f"Interval: lower {lower[crossed[0]]:g} exceeds upper {upper[crossed[0]]:g} in row {where}")
+        lower_sums, upper_sums = (np.diff(np.append(0, np.cumsum(bound))[layout.ptr]) for bound in (lower, upper))
+        empty = layout.rows[(lower_sums[layout.rows] > 1 + 1e-9) | (upper_sums[layout.rows] < 1 - 1e-9)]
+        if empty.size:
+            i = empty[0]
+            raise InvalidUncertaintyError(
+                f"Interval: row {_where(i, actions)} admits no distribution: lower bounds sum to {lower_sums[i]:.6g}, upper to {upper_sums[i]:.6g}"
+            )
+
+    def _allowed(self, p: Array, allowed: ArrayLike | None) -> NDArray[np.bool_]:
+        return np.ones(p.shape, dtype=bool) if allowed is None else np.broadcast_to(np.asarray(allowed, dtype=bool), p.shape)
+
+
+def _where(row: int, actions: int) -> str:
+    return f"(s={row // actions}, a={row % actions})"
+
+
+def _bound(values: Any, name: str) -> Any:
+    if sparse.issparse(values):
+        matrix = sparse.csr_array(values, dtype=np.float64)
+        entries = matrix.data
+    else:
+        matrix = entries = np.asarray(values, dtype=np.float64)
+    if not ((entries >= 0) & (entries <= 1)).all():
+        raise InvalidUncertaintyError(f"Interval: {name} has an entry outside [0, 1]; bounds are probabilities")
+    return matrix
+
+
+def _entries(bound: Any, row: NDArray[np.int64], column: NDArray[np.int32], count: int, states: int) -> Array:
+    if sparse.issparse(bound):
+        return np.ascontiguousarray(np.asarray(bound[row, column]).ravel(), dtype=np.float64)
+    full = np.broadcast_to(bound, (count, states)) if bound.ndim < 3 else bound.reshape(count, states)
+    return np.ascontiguousarray(full[row, column])

@@ -1,0 +1,25 @@
+"""The set that holds the nominal row alone, so that the plain problem runs on the same sweep, to the same bits as radius zero."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from robust_rl._numba import dot, njit
+from robust_rl.uncertainty.base import RectangularSet
+
+
+@njit
+def _row(p, z, order, radius, lower, upper, q):  # type: ignore[no-untyped-def]
+    q[:] = p
+    return dot(q, z), 0.0
+
+
+class Nominal(RectangularSet):
+    """U = {p}: what ``uncertainty=None`` stands for."""
+
+    name = "none"
+    row = _row
+    sort = False
+
+    def describe(self) -> dict[str, Any]:
+        return {}
