@@ -1,0 +1,28 @@
+"""robust-rl: reinforcement learning that holds up when the world differs from the simulator or the logs."""
+
+from robust_rl import envs
+from robust_rl.agents import RobustVI
+from robust_rl.evaluation import evaluate, evaluate_shifts, tie_range
+from robust_rl.models import TabularEnv, TabularMDP
+from robust_rl.solvers import Certificate, Solution, policy_value, solve
+from robust_rl.uncertainty import Contamination, Interval, LInfinity, TotalVariation
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Certificate",
+    "Contamination",
+    "Interval",
+    "LInfinity",
+    "RobustVI",
+    "Solution",
+    "TabularEnv",
+    "TabularMDP",
+    "TotalVariation",
+    "envs",
+    "evaluate",
+    "evaluate_shifts",
+    "policy_value",
+    "solve",
+    "tie_range",
+]

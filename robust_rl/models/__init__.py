@@ -2,5 +2,6 @@
 
 from robust_rl.models.tabular import TabularMDP
 from robust_rl.models.tabular_env import TabularEnv
+from robust_rl.models.transforms import unroll, with_kernel
 
-__all__ = ["TabularEnv", "TabularMDP"]
+__all__ = ["TabularEnv", "TabularMDP", "unroll", "with_kernel"]

@@ -1,0 +1,237 @@
+"""Agents with the face of Stable-Baselines: ``learn``, ``predict``, ``save``, ``load``.
+
+An agent is a thin cover over a planner. Everything it knows is in ``agent.solution`` (arrays) and ``agent.model`` (arrays).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from gymnasium.wrappers import TransformObservation
+
+from robust_rl import envs, policy_file
+from robust_rl.errors import InvalidArgumentError
+from robust_rl.models import TabularMDP, unroll, with_kernel
+from robust_rl.solvers import Solution, planner
+from robust_rl.solvers.planning import warn_if_loose
+from robust_rl.training import Callback, RunDirectory, Trainer
+from robust_rl.uncertainty import RectangularSet
+
+
+class RobustVI:
+    """Robust value iteration on an environment with a transition table.
+
+    Parameters
+    ----------
+    env : str, gymnasium.Env or TabularMDP
+        A Gymnasium id, an environment that :func:`robust_rl.envs.tabular` can read, or a model.
+    uncertainty : RectangularSet or None
+        Where the adversary may move the transition probabilities; ``None`` gives the nominal agent.
+    discount : float, optional
+        gamma in [0, 1]. Exactly one of discount and horizon.
+    horizon : int, optional
+        Number of decisions, undiscounted; the policy then depends on the stage, which ``predict`` carries as its state.
+    env_kwargs : dict, optional
+        Arguments of the environment, when ``env`` is an id.
+    tol : float
+        Largest allowed width of the certificate, in the unit of the rewards.
+
+    Attributes
+    ----------
+    solution : Solution or None
+        Value, policy, certificate and worst case after ``learn``.
+    model : TabularMDP
+        What was solved.
+    interrupted : bool
+        Whether a signal ended the last ``learn``.
+
+    Raises
+    ------
+    NoTableError, UnknownNameError, InvalidArgumentError, InvalidUncertaintyError
+        If the environment has no table or isn't known, or an argument is out of range.
+
+    Examples
+    --------
+    >>> from robust_rl import RobustVI, TotalVariation
+    >>> agent = RobustVI("CliffWalking-v1", TotalVariation(0.1, support="reachable"), discount=0.99).learn()
+    >>> action, _ = agent.predict(36)
+    >>> action, round(agent.solution.certificate.gap, 6) <= 1e-6
+    (0, True)
+    """
+
+    def __init__(
+        self,
+        env: str | gymnasium.Env | TabularMDP,
+        uncertainty: RectangularSet | None,
+        *,
+        discount: float | None = None,
+        horizon: int | None = None,
+        env_kwargs: dict[str, Any] | None = None,
+        tol: float = 1e-6,
+    ) -> None:
+        self.env_id, self.env_kwargs, self.observation_space, self.action_space, self.model = _open(env, env_kwargs or {})
+        self.uncertainty, self.discount, self.horizon, self.tol = uncertainty, discount, horizon, tol
+        self.planner = planner(self.model, uncertainty, discount=discount, horizon=horizon, tol=tol)
+        self.interrupted = False
+        self._solution: Solution | None = None
+
+    @property
+    def solution(self) -> Solution:
+        """What has been learned. Raises InvalidArgumentError before ``learn``."""
+        if self._solution is None:
+            raise InvalidArgumentError("this agent has learned nothing yet; call learn() first")
+        return self._solution
+
+    def learn(
+        self,
+        total_steps: int | None = None,
+        callbacks: Sequence[Callback] = (),
+        run: RunDirectory | str | Path | None = None,
+        *,
+        checkpoint_every: int | None = None,
+        progress: bool = False,
+    ) -> RobustVI:
+        """Sweep until the certificate is within ``tol``.
+
+        Parameters
+        ----------
+        total_steps : int, optional
+            At most so many sweeps in total; a ConvergenceWarning says if they weren't enough.
+        callbacks
+            Called after every sweep, see :mod:`robust_rl.training`.
+        run : RunDirectory or path, optional
+            Where to log, checkpoint, and leave ``result/policy.safetensors``. A run that was killed is resumed.
+        checkpoint_every : int, optional
+            Sweeps between checkpoints.
+        progress : bool
+            Show a progress bar on stderr.
+
+        Returns
+        -------
+        RobustVI
+            Itself.
+        """
+        directory = RunDirectory(run) if isinstance(run, (str, Path)) else run
+        trainer = Trainer(directory, max_steps=total_steps, callbacks=callbacks, checkpoint_every=checkpoint_every, progress=progress)
+        trainer.fit(self.planner)
+        self.interrupted = trainer.interrupted
+        if self.horizon is not None and not self.planner.done:
+            return self  # backward induction has no policy before its last stage
+        self._solution = self.planner.solution()
+        if not self.interrupted:
+            warn_if_loose(self._solution, self.tol)
+        if directory is not None:
+            self.save(directory.result / "policy")
+        return self
+
+    def predict(self, observation: Any, state: int | None = None, deterministic: bool = True) -> tuple[Any, int | None]:
+        """Return the action for an observation.
+
+        Parameters
+        ----------
+        observation
+            An element of ``observation_space``, or an integer array of observations, (n,), which gets an array of actions.
+        state : int, optional
+            With a horizon, the stage: None at the start of an episode, then what the last call returned. Otherwise unused.
+        deterministic
+            Of the common interface; this policy always is.
+
+        Returns
+        -------
+        (action, state)
+
+        Raises
+        ------
+        InvalidArgumentError
+            If nothing was learned, the observation isn't in the space, or the horizon is over.
+        """
+        policy, following = self.solution.policy, None
+        if self.horizon is not None:
+            stage = state or 0
+            if stage >= self.horizon:
+                raise InvalidArgumentError(f"stage {stage} is beyond the horizon of {self.horizon} decisions; start an episode with state=None")
+            policy, following = policy[stage], stage + 1
+        first = int(self.action_space.start)
+        if isinstance(observation, np.ndarray) and observation.ndim == 1 and isinstance(self.observation_space, spaces.Discrete):
+            return policy[observation - int(self.observation_space.start)] + first, following
+        return int(policy[self._index(observation)]) + first, following
+
+    def _index(self, observation: Any) -> int:
+        """Row of an observation; worlds that this library plays hand out plain state indices whatever the original space."""
+        if isinstance(observation, (int, np.integer)) and not isinstance(self.observation_space, spaces.Discrete):
+            return int(observation)
+        return envs.state_index(self.observation_space, observation)
+
+    def worst_case_env(self) -> gymnasium.Env:
+        """Return an environment in which the adversary plays its worst kernel against this policy.
+
+        Observations are state indices, which ``predict`` takes. The policy's expected return there, discounted or over the horizon, is its
+        robust value.
+        """
+        solution = self.solution
+        if self.horizon is None:
+            return with_kernel(self.model, solution.kernel, solution.rewards).to_env()
+        stages = [with_kernel(self.model, kernel, rewards) for kernel, rewards in zip(solution.kernel, solution.rewards, strict=True)]
+        states = self.model.num_states
+        return TransformObservation(unroll(stages).to_env(), lambda index: index % states, spaces.Discrete(states))
+
+    def summary(self) -> dict[str, Any]:
+        """Return what was found as JSON values: value, bounds and gap from the start, method, steps, and the policy."""
+        solution, start = self.solution.at_first_stage(), self.model.start
+        return {
+            "env": self.env_id,
+            "uncertainty": repr(self.uncertainty),
+            "value": float(start @ solution.value),
+            "lower": float(start @ solution.certificate.lower),
+            "upper": float(start @ solution.certificate.upper),
+            "gap": self.solution.certificate.gap,
+            "method": solution.method,
+            "steps": self.horizon or len(solution.history["gap"]),
+        }
+
+    def save(self, path: str | Path) -> Path:
+        """Write the agent, its model included, to one ``.safetensors`` file and return its path."""
+        arrays, metadata = self.solution.to_arrays()
+        model_arrays, model_metadata = policy_file.pack_model(self.model)
+        metadata |= model_metadata | {
+            "env_id": self.env_id,
+            "env_kwargs": self.env_kwargs,
+            "tol": self.tol,
+            "observation_space": policy_file.describe_space(self.observation_space),
+            "action_space": policy_file.describe_space(self.action_space),
+        }
+        return policy_file.write_policy(path, type(self).__name__, arrays | model_arrays, metadata)
+
+    @classmethod
+    def load(cls, path: str | Path) -> RobustVI:
+        """Read an agent written by :meth:`save`. The file can't execute code.
+
+        Raises
+        ------
+        FileFormatError
+            If the file is missing, corrupt, foreign, or of a newer format version.
+        """
+        arrays, metadata = policy_file.read_policy(path, cls.__name__)
+        solution = Solution.from_arrays(arrays, metadata)
+        model = policy_file.unpack_model(arrays, metadata)
+        agent = cls(model, solution.uncertainty, discount=solution.discount, horizon=solution.horizon, tol=metadata["tol"])
+        agent.env_id, agent.env_kwargs = metadata["env_id"], metadata["env_kwargs"]
+        agent.observation_space = policy_file.space_from_description(metadata["observation_space"])
+        agent.action_space = policy_file.space_from_description(metadata["action_space"])
+        agent._solution = solution
+        return agent
+
+
+def _open(env: Any, env_kwargs: dict[str, Any]) -> tuple[str | None, dict[str, Any], Any, Any, TabularMDP]:
+    """Return id, arguments, spaces and model of whatever describes the environment."""
+    if isinstance(env, TabularMDP):
+        return None, {}, spaces.Discrete(env.num_states), spaces.Discrete(env.num_actions), env
+    made = envs.make(env, **env_kwargs) if isinstance(env, str) else env
+    model = envs.tabular(made)
+    spec = made.spec if isinstance(env, str) else None
+    return (spec.id if spec else None), dict(env_kwargs), made.observation_space, made.action_space, model

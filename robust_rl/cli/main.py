@@ -1,0 +1,41 @@
+"""The application and its way of failing: one line for what a user can mend, a traceback for what is our fault."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+from rich.console import Console
+
+from robust_rl.cli import evaluate, lists, solve
+from robust_rl.errors import InvalidArgumentError, InvalidModelError, InvalidUncertaintyError, NoTableError, RobustRLError, UnknownNameError
+
+USAGE_ERRORS = (InvalidArgumentError, InvalidModelError, InvalidUncertaintyError, NoTableError, UnknownNameError)
+HELP = """Policies that hold up when the world differs from the simulator, each with a certificate.
+
+Start with
+
+    robust-rl solve CliffWalking-v1 --set tv --radius 0.1 --support reachable --discount 0.99
+
+    robust-rl evaluate runs/<name> --shift action_noise=0,0.05,0.1,0.2,0.3
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted (and resumable).
+"""
+
+app = typer.Typer(name="robust-rl", help=HELP, no_args_is_help=True, rich_markup_mode="markdown", pretty_exceptions_enable=False)
+app.command("solve")(solve.solve)
+app.command("evaluate")(evaluate.evaluate)
+app.command("runs")(lists.runs)
+app.command("envs")(lists.environments)
+app.command("sets")(lists.sets)
+
+
+def main() -> None:
+    """Run the command line. Errors a user can mend are one line; ``--debug`` shows where they come from."""
+    try:
+        app()
+    except RobustRLError as error:
+        if "--debug" in sys.argv:
+            raise
+        Console(stderr=True, highlight=False, soft_wrap=True).print("[bold red]error:[/]", str(error).replace("[", r"\["))
+        sys.exit(2 if isinstance(error, USAGE_ERRORS) else 1)

@@ -1,0 +1,93 @@
+"""Flags that several commands share, and how they become arguments of the library."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table as RichTable
+
+from robust_rl import envs
+from robust_rl.errors import InvalidArgumentError
+from robust_rl.models import TabularMDP
+from robust_rl.uncertainty import Interval, RectangularSet, set_class
+
+SetName = Annotated[str, typer.Option("--set", help="Uncertainty set: what the adversary may change. See `robust-rl sets`; `none` is the nominal problem.")]
+Radius = Annotated[float | None, typer.Option("--radius", help="Size of the set, in its own norm (for tv: half the L1 distance, 0 to 1).")]
+SupportName = Annotated[
+    str | None,
+    typer.Option(
+        "--support",
+        help="Where the adversary may move mass: `nominal` (successors of the chosen action), `reachable` (successors of any action in the state), "
+        "`free` (any state). No default: it changes the answer.",
+    ),
+]
+Discount = Annotated[float | None, typer.Option("--discount", help="Discount in [0, 1], e.g. 0.99. Give this or --horizon.")]
+Horizon = Annotated[int | None, typer.Option("--horizon", help="Number of decisions, undiscounted. Give this or --discount.")]
+EnvArgs = Annotated[list[str] | None, typer.Option("--env-arg", help="Argument of the environment, name=value; repeat for more.", metavar="NAME=VALUE")]
+Out = Annotated[Path | None, typer.Option("--out", help="Run directory. Default: runs/<command>-<environment>-<time>. An unfinished run there is resumed.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
+
+console = Console(highlight=False, soft_wrap=True)
+
+
+def environment_arguments(env_args: list[str] | None) -> dict[str, Any]:
+    """Parse repeated ``name=value`` flags."""
+    return dict(envs.parse_env_arg(argument) for argument in env_args or [])
+
+
+def environment(name: str, env_kwargs: dict[str, Any]) -> str | TabularMDP:
+    """Return the id, or the model if the name is that of a file."""
+    if not name.endswith(".npz"):
+        return name
+    if env_kwargs:
+        raise InvalidArgumentError("--env-arg goes with an environment's id, not with a model file")
+    return TabularMDP.load(name)
+
+
+def uncertainty(name: str, radius: float | None, support: str | None) -> RectangularSet | None:
+    """Build a set from its flags; ``none`` gives None."""
+    if name == "none":
+        return None
+    kind = set_class(name)
+    if kind is Interval:
+        raise InvalidArgumentError("--set interval needs bounds for every transition; use it from Python: robust_rl.Interval(lower, upper)")
+    if radius is None:
+        raise InvalidArgumentError(f"--set {name} needs --radius")
+    return kind(radius, support=support)  # type: ignore[call-arg]
+
+
+def run_name(command: str, environment_name: str) -> str:
+    """Return a readable name for a run directory."""
+    return f"{command}-{re.sub(r'[^a-z0-9]+', '-', Path(environment_name).stem.lower() if environment_name.endswith('.npz') else environment_name.lower())}"
+
+
+def print_json(content: Any) -> None:
+    """Print machine-readable output, alone on stdout."""
+    sys.stdout.write(json.dumps(content, indent=2) + "\n")
+
+
+def print_records(records: list[dict[str, Any]], as_json: bool, empty: str = "nothing") -> None:
+    """Print records as JSON, or as a table with one line each."""
+    if as_json:
+        print_json(records)
+    elif not records:
+        console.print(empty)
+    else:
+        grid = RichTable(*records[0], box=None, header_style="bold", pad_edge=False)
+        for record in records:
+            grid.add_row(*(escape("" if value is None else str(value)) for value in record.values()))
+        console.print(grid)
+
+
+def problem(discount: float | None, horizon: int | None) -> str:
+    """Name the criterion."""
+    return f"discount {discount:g}" if discount is not None else f"horizon {horizon}"

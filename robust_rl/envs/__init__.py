@@ -1,0 +1,30 @@
+"""Environments, their exact tables, and changed copies of both. Importing this package registers its ids with Gymnasium."""
+
+from robust_rl.envs.blackjack import blackjack_table
+from robust_rl.envs.mixing import mix
+from robust_rl.envs.noise import ActionNoise, ObservationNoise, with_action_noise
+from robust_rl.envs.registration import make, register, tabular_ids
+from robust_rl.envs.shift import PhysicsShift, parse_env_arg, parse_shift, shift
+from robust_rl.envs.spaces import state_count, state_index, state_observation
+from robust_rl.envs.tabular import tabular
+
+register()
+
+__all__ = [
+    "ActionNoise",
+    "ObservationNoise",
+    "PhysicsShift",
+    "blackjack_table",
+    "make",
+    "mix",
+    "parse_env_arg",
+    "parse_shift",
+    "register",
+    "shift",
+    "state_count",
+    "state_index",
+    "state_observation",
+    "tabular",
+    "tabular_ids",
+    "with_action_noise",
+]

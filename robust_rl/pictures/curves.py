@@ -1,0 +1,76 @@
+"""Curves: how the certificate closes, and what a policy returns as the world shifts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from robust_rl.pictures.canvas import INK, NOMINAL, ROBUST, figure, tidy
+from robust_rl.solvers import Solution
+from robust_rl.table import Estimate, Table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+COLOURS = (NOMINAL, ROBUST, "#3a7d44", "#e09f3e", "#7b2d8b", INK)
+
+
+def convergence(solution: Solution) -> Figure:
+    """Draw the bounds on the value from the start, and the width of the certificate, against sweeps."""
+    history = solution.history
+    sweeps = np.arange(1, len(history["gap"]) + 1)
+    made, ((bounds, gap),) = figure(1, 2, 9.0, 3.4)
+    bounds.fill_between(sweeps, history["lower"], history["upper"], color=ROBUST, alpha=0.25, linewidth=0, label="certified range")
+    bounds.axhline((history["lower"][-1] + history["upper"][-1]) / 2, color=ROBUST, linewidth=1.5, label="optimal robust value")
+    # early bounds span everything a discount allows; show the range where they mean something
+    late = slice(len(sweeps) // 4, None)
+    low, high = history["lower"][late].min(), history["upper"][late].max()
+    margin = 0.1 * (high - low) or 1.0
+    bounds.set(xlabel="sweep", ylabel="value from the start", title="bounds on the optimum", ylim=(low - margin, high + margin), xlim=(0, len(sweeps)))
+    bounds.legend(frameon=False, loc="best")
+    gap.semilogy(sweeps, history["gap"], color=ROBUST)
+    gap.set(xlabel="sweep", ylabel="widest gap over states", title="certificate", xlim=(0, len(sweeps)))
+    for axes in (bounds, gap):
+        tidy(axes)
+    return made
+
+
+def return_under_shift(table: Table, axis: str) -> Figure:
+    """Draw each row of a table of shifted worlds: a band where it is a range, a line where it is a number."""
+    made, ((axes,),) = figure(1, 1, 7.0, 4.0)
+    numbers = _as_numbers(table.columns)
+    x = np.arange(len(table.columns), dtype=float) if numbers is None else np.array(numbers)
+    for name, cells, colour in zip(table.rows, table.cells, COLOURS, strict=False):
+        _draw_row(axes, x, cells, name, colour, numbers is not None and len(x) > 1)
+    if numbers is None or len(x) == 1:
+        axes.set_xticks(x, table.columns)
+        axes.margins(x=0.3)
+    axes.set(xlabel=axis, ylabel=table.title)
+    axes.legend(frameon=False)
+    tidy(axes)
+    return made
+
+
+def _draw_row(axes: object, x: np.ndarray, cells: tuple[Estimate, ...], name: str, colour: str, line: bool) -> None:
+    low, high = np.array([cell.low for cell in cells]), np.array([cell.high for cell in cells])
+    ranged = (high > low).any()
+    if not line:
+        middle = (low + high) / 2
+        axes.errorbar(x, middle, yerr=[middle - low, high - middle], fmt="none" if ranged else "o", color=colour, capsize=8, linewidth=2, label=name)  # type: ignore[attr-defined]
+        return
+    if ranged:
+        axes.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)  # type: ignore[attr-defined]
+        axes.plot(x, low, color=colour, linewidth=0.9)  # type: ignore[attr-defined]
+        axes.plot(x, high, color=colour, linewidth=0.9, label=name)  # type: ignore[attr-defined]
+    else:
+        axes.plot(x, low, "o-", color=colour, linewidth=1.8, markersize=4, label=name)  # type: ignore[attr-defined]
+
+
+def _as_numbers(columns: tuple[str, ...]) -> list[float] | None:
+    try:
+        return [float(column) for column in columns]
+    except ValueError:
+        return None
+
+

@@ -1,0 +1,53 @@
+"""Where the adversary puts the mass that it takes away, weighted by how often the policy gets there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from scipy.sparse.linalg import spsolve
+
+from robust_rl.models import TabularMDP
+from robust_rl.solvers import Solution
+from robust_rl.solvers.policy_evaluation import policy_weights
+
+
+@dataclass(frozen=True)
+class Moves:
+    """Visits (S,), discounted or summed over the horizon, under policy and worst case, and flows (source, receiving state, visits times mass received), heaviest first."""
+
+    occupancy: NDArray[np.float64]
+    flows: list[tuple[int, int, float]]
+
+
+def mass_moved(solution: Solution, model: TabularMDP) -> Moves:
+    """Compare the worst case with the nominal kernel along the policy, weighted by (discounted) visits in the worst case."""
+    discounted = solution.horizon is None
+    policies = [solution.policy] if discounted else list(solution.policy)
+    kernels = [solution.kernel] if discounted else solution.kernel
+    weights = [policy_weights(model, policy) for policy in policies]
+    worst = [sparse.csr_array(w @ kernel) for w, kernel in zip(weights, kernels, strict=True)]
+    visits = [_discounted_visits(worst[0], model, solution.discount)] if discounted else _visits(worst, model)
+    flow = sparse.csr_array((model.num_states, model.num_states))
+    for w, q, d in zip(weights, worst, visits, strict=True):
+        flow = flow + sparse.diags_array(d) @ (q - w @ model.csr()).maximum(0)
+    flow = sparse.coo_array(flow)
+    order = np.argsort(-flow.data, kind="stable")
+    flows = [(int(flow.row[i]), int(flow.col[i]), float(flow.data[i])) for i in order if flow.data[i] > 1e-12]
+    return Moves(np.sum(visits, axis=0), flows)
+
+
+def _discounted_visits(worst: sparse.csr_array, model: TabularMDP, discount: float | None) -> NDArray[np.float64]:
+    """Solve ``d = mu + gamma P^T d``."""
+    system = sparse.csc_array(sparse.eye_array(model.num_states) - discount * worst.T)
+    return np.asarray(spsolve(system, model.start))
+
+
+def _visits(worst: list[sparse.csr_array], model: TabularMDP) -> list[NDArray[np.float64]]:
+    """Return the distribution over states at every stage."""
+    visits = [model.start]
+    for kernel in worst[:-1]:
+        visits.append(visits[-1] @ kernel)
+    return visits

@@ -1,0 +1,11 @@
+"""Planners: one file an algorithm, each a Trainable, and :func:`solve` over all of them."""
+
+from robust_rl.solvers.backward_induction import BackwardInduction
+from robust_rl.solvers.bellman import BellmanOperator
+from robust_rl.solvers.certificate import Certificate
+from robust_rl.solvers.planning import planner, solve
+from robust_rl.solvers.policy_evaluation import policy_value
+from robust_rl.solvers.solution import Solution
+from robust_rl.solvers.value_iteration import ValueIteration
+
+__all__ = ["BackwardInduction", "BellmanOperator", "Certificate", "Solution", "ValueIteration", "planner", "policy_value", "solve"]

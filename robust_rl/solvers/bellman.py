@@ -1,0 +1,95 @@
+"""The robust Bellman operator of a model and an uncertainty set.
+
+    (T V)(s) = max_a Q(s, a),    Q(s, a) = min_{q in U(s,a)} sum_s' q(s') [ r(s,a,s') + gamma V(s') ]
+
+References: Iyengar (2005), Nilim and El Ghaoui (2005).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from robust_rl.errors import InvalidUncertaintyError
+from robust_rl.models import TabularMDP
+from robust_rl.uncertainty import Nominal, RectangularSet
+from robust_rl.uncertainty.kernels import sweep
+
+Array = NDArray[np.float64]
+
+
+class BellmanOperator:
+    """T for one model, set and discount; laid out once, applied many times.
+
+    Parameters
+    ----------
+    model : TabularMDP
+    uncertainty : RectangularSet or None
+        ``None`` is the nominal problem.
+    discount : float
+        gamma in [0, 1].
+
+    Raises
+    ------
+    InvalidUncertaintyError
+        If the set doesn't fit the model.
+    """
+
+    def __init__(self, model: TabularMDP, uncertainty: RectangularSet | None, discount: float) -> None:
+        if uncertainty is not None and not isinstance(uncertainty, RectangularSet):
+            raise InvalidUncertaintyError(f"{uncertainty!r} is not an uncertainty set; give one such as TotalVariation(0.1, support=\"reachable\")")
+        self.model, self.discount = model, discount
+        self.uncertainty = Nominal() if uncertainty is None else uncertainty
+        self.layout = self.uncertainty.lay_out(model)
+        self._radii = self.uncertainty.radii((model.num_states, model.num_actions))
+        self._bounds = self.uncertainty.bounds(self.layout)
+        self._idle = np.where(model.terminal[:, None] & np.ones_like(model.action_mask), 0.0, -np.inf)
+
+    @property
+    def row_length(self) -> int:
+        """Entries of the longest row, which bounds the rounding error of a backup."""
+        return self.layout.width + 1
+
+    def __call__(self, value: Array) -> tuple[Array, NDArray[np.intp]]:
+        """Return ``T V`` (S,) and the greedy actions (S,), ties to the lowest index."""
+        q = self.q_values(value)
+        return q.max(axis=1), q.argmax(axis=1)
+
+    def q_values(self, value: Array) -> Array:
+        """Return Q (S, A): -inf for unavailable actions, 0 in terminal states."""
+        values, *_ = self._sweep(value, self.layout.rows)
+        return np.where(np.isnan(values), self._idle.reshape(-1), values).reshape(self._idle.shape)
+
+    def policy_values(self, value: Array, policy: NDArray[np.intp]) -> Array:
+        """Return ``T_pi V`` (S,) for a deterministic policy (S,)."""
+        rows = np.arange(self.model.num_states) * self.model.num_actions + policy
+        values, *_ = self._sweep(value, rows[~self.model.terminal])
+        return np.where(self.model.terminal, 0.0, values[rows])
+
+    def worst_case(self, value: Array, rows: NDArray[np.intp] | None = None) -> tuple[sparse.csr_array, sparse.csr_array]:
+        """Return the kernel that attains Q at V and its rewards r(s,a,s'), both CSR of shape (S*A, S).
+
+        Rows that weren't asked for, and those of terminal states and masked actions, are empty.
+        """
+        chosen = self.layout.rows if rows is None else np.asarray(rows, dtype=np.int64)
+        _, _, q, outside_state, outside_mass = self._sweep(value, chosen, kernel=True)
+        layout, shape = self.layout, (len(self.layout.row_reward), self.layout.num_states)
+        lengths = np.diff(layout.ptr)[chosen]
+        entry = np.repeat(layout.ptr[:-1][chosen] - np.append(0, np.cumsum(lengths)[:-1]), lengths) + np.arange(lengths.sum())
+        row = np.repeat(chosen, lengths)
+        column = layout.indices[entry - layout.ptr[row] + layout.first[row]]
+        mass, reward = q[entry], layout.row_reward[row] + (layout.reward[entry] if layout.reward.size else 0.0)
+        if outside_mass.size:
+            moved = chosen[outside_mass[chosen] > 0]
+            row, column = np.append(row, moved), np.append(column, outside_state[moved])
+            mass, reward = np.append(mass, outside_mass[moved]), np.append(reward, layout.outside[moved])
+        keep = mass > 0
+        at = (row[keep], column[keep])
+        return sparse.csr_array((mass[keep], at), shape=shape), sparse.csr_array((reward[keep], at), shape=shape)
+
+    def _sweep(self, value: Array, rows: NDArray[np.int64], kernel: bool = False):  # type: ignore[no-untyped-def]
+        return sweep(
+            type(self.uncertainty).row, self.layout, value, self.discount, self._radii, self._bounds, rows,
+            sort=self.uncertainty.sort, kernel=kernel,
+        )  # fmt: skip

@@ -1,0 +1,111 @@
+"""One call for every planning problem: ``solve``."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Protocol
+
+from robust_rl.errors import ConvergenceWarning, InvalidArgumentError, UnknownNameError, nearest
+from robust_rl.models import TabularMDP
+from robust_rl.solvers.backward_induction import BackwardInduction
+from robust_rl.solvers.solution import Solution
+from robust_rl.solvers.value_iteration import ValueIteration
+from robust_rl.training import Trainable
+from robust_rl.uncertainty import RectangularSet
+
+METHODS = ("auto", "value_iteration")
+
+
+class Planner(Trainable, Protocol):
+    """A Trainable that ends in a Solution."""
+
+    def solution(self) -> Solution:
+        """Return what has been found so far."""
+        ...
+
+
+def planner(
+    model: TabularMDP,
+    uncertainty: RectangularSet | None,
+    *,
+    discount: float | None = None,
+    horizon: int | None = None,
+    method: str = "auto",
+    tol: float = 1e-6,
+) -> Planner:
+    """Return the solver that :func:`solve` runs, before its first step. Arguments and errors as there."""
+    if (discount is None) == (horizon is None):
+        raise InvalidArgumentError(f"give exactly one of discount and horizon; got discount={discount}, horizon={horizon}")
+    if method not in METHODS:
+        raise UnknownNameError(f"no method named {method!r}; known: {', '.join(METHODS)}{nearest(method, METHODS)}")
+    if horizon is not None:
+        return BackwardInduction(model, uncertainty, horizon=horizon)
+    assert discount is not None
+    return ValueIteration(model, uncertainty, discount=discount, tol=tol)
+
+
+def solve(
+    model: TabularMDP,
+    uncertainty: RectangularSet | None,
+    *,
+    discount: float | None = None,
+    horizon: int | None = None,
+    method: str = "auto",
+    tol: float = 1e-6,
+    max_iterations: int | None = None,
+) -> Solution:
+    """Compute an optimal robust policy and bounds that prove it.
+
+    Parameters
+    ----------
+    model : TabularMDP
+    uncertainty : RectangularSet or None
+        Where the adversary may move the transition probabilities; ``None`` is the nominal problem.
+    discount : float, optional
+        gamma in [0, 1]; exactly one of discount and horizon. Discount 1 needs a model whose every policy ends under every kernel of the set.
+    horizon : int, optional
+        Number of decisions, undiscounted.
+    method : {"auto", "value_iteration"}
+        With a horizon the method is backward induction, whatever is named here.
+    tol : float
+        Largest allowed width of the certificate, in the unit of the rewards.
+    max_iterations : int, optional
+        Stop after so many sweeps even if ``tol`` isn't met, with a ConvergenceWarning; the certificate holds all the same.
+
+    Returns
+    -------
+    Solution
+
+    Raises
+    ------
+    InvalidArgumentError, InvalidUncertaintyError
+        If an argument is out of range, or the set doesn't fit the model.
+
+    Examples
+    --------
+    >>> from robust_rl import TotalVariation, envs
+    >>> solution = solve(envs.tabular("robust_rl/RiverSwim-v0"), TotalVariation(0.1, support="free"), discount=0.99)
+    >>> round(float(solution.value[0]), 6), solution.certificate.gap <= 1e-6
+    (0.332085, True)
+    """
+    solver = planner(model, uncertainty, discount=discount, horizon=horizon, method=method, tol=tol)
+    if max_iterations is not None and max_iterations < 1:
+        raise InvalidArgumentError(f"max_iterations is {max_iterations}; it must be at least 1")
+    iterations = 0
+    while not solver.done and (max_iterations is None or iterations < max_iterations or horizon is not None):
+        solver.step()
+        iterations += 1
+    solution = solver.solution()
+    warn_if_loose(solution, tol)
+    return solution
+
+
+def warn_if_loose(solution: Solution, tol: float) -> None:
+    """Warn where the certificate is wider than asked for; its bounds hold all the same."""
+    if solution.horizon is None and not solution.certificate.gap <= tol:
+        warnings.warn(
+            f"{solution.method} stopped after {len(solution.history['gap'])} sweeps with the optimum known to {solution.certificate.gap:.3g}, not to tol={tol:g}; "
+            "allow more iterations, or a larger tol if rounding is the limit",
+            ConvergenceWarning,
+            stacklevel=3,
+        )

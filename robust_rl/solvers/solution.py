@@ -1,0 +1,145 @@
+"""What a solver returns: plain arrays, with the bounds that prove them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from robust_rl.errors import FileFormatError
+from robust_rl.solvers.certificate import Certificate
+from robust_rl.uncertainty import Nominal, RectangularSet, from_description
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Solution:
+    """An optimal robust policy and its proof.
+
+    ================  ================================================================================================
+    value             (S,), or (H, S) for horizon H: middle of the certificate
+    policy            (S,) or (H, S) actions, greedy; its robust value is at least ``certificate.lower``
+    action_values     (S, A) or (H, S, A) robust Q of every action, -inf where unavailable
+    kernel            worst-case kernel, CSR (S*A, S) by row s*A + a; for horizon H a list of H of them
+    rewards           r(s, a, s') of the moves in ``kernel``, in the same layout
+    certificate       proved bounds on the optimal robust value
+    uncertainty       the set, or None for the nominal problem
+    discount, horizon exactly one is given
+    method            the algorithm that was used
+    history           named arrays with one entry a step: "gap", "lower", "upper" (the last two weighted by the start distribution)
+    ================  ================================================================================================
+    """
+
+    value: Array
+    policy: NDArray[np.intp]
+    action_values: Array
+    kernel: Any
+    rewards: Any
+    certificate: Certificate
+    uncertainty: RectangularSet | None
+    discount: float | None
+    horizon: int | None
+    method: str
+    history: dict[str, Array] = field(default_factory=dict)
+
+    @property
+    def optimal_actions(self) -> NDArray[np.bool_]:
+        """(S, A) or (H, S, A): actions that the certificate can't tell from the best."""
+        best = self.action_values.max(axis=-1, keepdims=True)
+        slack = 2 * self.certificate.gap + 1e-10 * (1 + abs(best))
+        return self.action_values >= best - slack
+
+    def at_first_stage(self) -> Solution:
+        """Return the solution as seen at stage 0: itself, if stationary."""
+        if self.horizon is None:
+            return self
+        bounds = Certificate(self.certificate.lower[0], self.certificate.upper[0])
+        return replace(
+            self, value=self.value[0], policy=self.policy[0], action_values=self.action_values[0], kernel=self.kernel[0],
+            rewards=self.rewards[0], certificate=bounds,
+        )  # fmt: skip
+
+    def to_arrays(self) -> tuple[dict[str, Array], dict[str, Any]]:
+        """Return named arrays and JSON metadata that hold everything."""
+        arrays: dict[str, Any] = {
+            "value": self.value, "policy": self.policy, "action_values": self.action_values,
+            "certificate.lower": self.certificate.lower, "certificate.upper": self.certificate.upper,
+        }  # fmt: skip
+        for name in ("kernel", "rewards"):
+            for h, matrix in enumerate(_as_list(getattr(self, name))):
+                arrays |= pack_csr(f"{name}.{h}", matrix)
+        arrays |= {f"history.{name}": values for name, values in self.history.items()}
+        uncertainty = Nominal() if self.uncertainty is None else self.uncertainty
+        plain = pack_arguments(uncertainty.describe(), arrays)
+        metadata = {
+            "set": uncertainty.name, "set_arguments": plain, "discount": self.discount, "horizon": self.horizon, "method": self.method,
+        }  # fmt: skip
+        return arrays, metadata
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, Any], metadata: dict[str, Any]) -> Solution:
+        """Inverse of :meth:`to_arrays`. Raises FileFormatError where something is missing."""
+        try:
+            horizon, states = metadata["horizon"], arrays["value"].shape[-1]
+            stages = range(1 if horizon is None else horizon)
+            matrices = {name: [unpack_csr(arrays, f"{name}.{h}", states) for h in stages] for name in ("kernel", "rewards")}
+            return cls(
+                value=arrays["value"],
+                policy=arrays["policy"],
+                action_values=arrays["action_values"],
+                kernel=matrices["kernel"][0] if horizon is None else matrices["kernel"],
+                rewards=matrices["rewards"][0] if horizon is None else matrices["rewards"],
+                certificate=Certificate(arrays["certificate.lower"], arrays["certificate.upper"]),
+                uncertainty=from_description(metadata["set"], unpack_arguments(metadata["set_arguments"], arrays)),
+                discount=metadata["discount"],
+                horizon=horizon,
+                method=metadata["method"],
+                history={name[8:]: values for name, values in arrays.items() if name.startswith("history.")},
+            )
+        except KeyError as error:
+            raise FileFormatError(f"the file holds no solution: {error} is missing") from None
+
+
+def pack_csr(name: str, matrix: sparse.csr_array) -> dict[str, Array]:
+    """Return the three arrays of a CSR matrix under dotted names."""
+    return {f"{name}.{part}": getattr(matrix, part) for part in ("data", "indices", "indptr")}
+
+
+def unpack_csr(arrays: dict[str, Any], name: str, columns: int) -> sparse.csr_array:
+    """Inverse of :func:`pack_csr`."""
+    data, indices, indptr = (arrays[f"{name}.{part}"] for part in ("data", "indices", "indptr"))
+    return sparse.csr_array((data, indices, indptr), shape=(len(indptr) - 1, columns))
+
+
+def pack_arguments(arguments: dict[str, Any], arrays: dict[str, Any]) -> dict[str, Any]:
+    """Split a set's arguments into JSON values, returned, and arrays, added to ``arrays`` as ``set.<name>``."""
+    plain: dict[str, Any] = {}
+    for name, value in arguments.items():
+        if sparse.issparse(value):
+            arrays |= pack_csr(f"set.{name}", value)
+            plain[name] = {"csr": value.shape[1]}
+        elif isinstance(value, np.ndarray):
+            arrays[f"set.{name}"] = value
+            plain[name] = {"array": True}
+        else:
+            plain[name] = value
+    return plain
+
+
+def unpack_arguments(plain: dict[str, Any], arrays: dict[str, Any]) -> dict[str, Any]:
+    """Inverse of :func:`pack_arguments`."""
+    arguments: dict[str, Any] = {}
+    for name, value in plain.items():
+        if isinstance(value, dict):
+            arguments[name] = unpack_csr(arrays, f"set.{name}", value["csr"]) if "csr" in value else arrays[f"set.{name}"]
+        else:
+            arguments[name] = value
+    return arguments
+
+
+def _as_list(matrix: Any) -> list[Any]:
+    return matrix if isinstance(matrix, list) else [matrix]
