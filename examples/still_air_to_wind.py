@@ -1,8 +1,8 @@
 """Trained in still air, deployed in wind: robust-rl's main job.
 
-Two grid worlds are solved in their deterministic form, once plainly and once with a total-variation set whose adversary may move to any state that some
-action reaches from the present one. Both policies are then evaluated exactly in shifted worlds. Deterministic worlds have many optimal policies,
-so the nominal row is the range over all of them.
+Two grid worlds are solved in their deterministic form, once plainly and once with a total-variation set whose adversary may
+move to any state that some action reaches from the present one. Both policies are then evaluated exactly in shifted worlds.
+Deterministic worlds have many optimal policies, so the nominal row is the range over all of them.
 
     python examples/still_air_to_wind.py [run directory]
 """
@@ -70,11 +70,19 @@ def study(world: World, folder: Path) -> list[Section]:
     for name, figure in {"returns": returns, "policies": maps, "adversary": adversary}.items():
         figure.savefig(folder / f"{world.name}-{name}.png", dpi=110)
     return [
-        Section(f"{world.name}: return", items=[Figure(returns), *(shift_page_table(axis, table) for axis, table in tables.items())]),
-        Section(f"{world.name}: policies", items=[Figure(maps, "value as colour; dark arrows are the policy, light ones are equally good actions")]),
+        Section(
+            f"{world.name}: return", items=[Figure(returns), *(shift_page_table(axis, table) for axis, table in tables.items())]
+        ),
+        Section(
+            f"{world.name}: policies",
+            items=[Figure(maps, "value as colour; dark arrows are the policy, light ones are equally good actions")],
+        ),
         Section(
             f"{world.name}: the adversary and the certificate",
-            items=[Figure(adversary, "arrows lead to the states that receive mass"), Figure(pictures.convergence(agent.solution), "proved bounds, sweep by sweep")],
+            items=[
+                Figure(adversary, "arrows lead to the states that receive mass"),
+                Figure(pictures.convergence(agent.solution), "proved bounds, sweep by sweep"),
+            ],
         ),
     ]
 

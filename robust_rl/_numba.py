@@ -12,7 +12,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 def njit(function: Function) -> Function:
     """``numba.njit`` with the disk cache on."""
-    return numba.njit(cache=True)(function)  # type: ignore[no-any-return]
+    return numba.njit(cache=True)(function)  # type: ignore[return-value,no-any-return,unused-ignore]
 
 
 def compiled(function: Any, signature: Any) -> Any:

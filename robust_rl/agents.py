@@ -117,7 +117,9 @@ class RobustVI:
             Itself.
         """
         directory = RunDirectory(run) if isinstance(run, (str, Path)) else run
-        trainer = Trainer(directory, max_steps=total_steps, callbacks=callbacks, checkpoint_every=checkpoint_every, progress=progress)
+        trainer = Trainer(
+            directory, max_steps=total_steps, callbacks=callbacks, checkpoint_every=checkpoint_every, progress=progress
+        )
         trainer.fit(self.planner)
         self.interrupted = trainer.interrupted
         if self.horizon is not None and not self.planner.done:
@@ -154,7 +156,9 @@ class RobustVI:
         if self.horizon is not None:
             stage = state or 0
             if stage >= self.horizon:
-                raise InvalidArgumentError(f"stage {stage} is beyond the horizon of {self.horizon} decisions; start an episode with state=None")
+                raise InvalidArgumentError(
+                    f"stage {stage} is beyond the horizon of {self.horizon} decisions; start an episode with state=None"
+                )
             policy, following = policy[stage], stage + 1
         first = int(self.action_space.start)
         if isinstance(observation, np.ndarray) and observation.ndim == 1 and isinstance(self.observation_space, spaces.Discrete):
@@ -170,13 +174,15 @@ class RobustVI:
     def worst_case_env(self) -> gymnasium.Env:
         """Return an environment in which the adversary plays its worst kernel against this policy.
 
-        Observations are state indices, which ``predict`` takes. The policy's expected return there, discounted or over the horizon, is its
-        robust value.
+        Observations are state indices, which ``predict`` takes. The policy's expected return there, discounted or over the
+        horizon, is its robust value.
         """
         solution = self.solution
         if self.horizon is None:
             return with_kernel(self.model, solution.kernel, solution.rewards).to_env()
-        stages = [with_kernel(self.model, kernel, rewards) for kernel, rewards in zip(solution.kernel, solution.rewards, strict=True)]
+        stages = [
+            with_kernel(self.model, kernel, rewards) for kernel, rewards in zip(solution.kernel, solution.rewards, strict=True)
+        ]
         states = self.model.num_states
         return TransformObservation(unroll(stages).to_env(), lambda index: index % states, spaces.Discrete(states))
 

@@ -46,6 +46,10 @@ class CheckpointError(RobustRLError, OSError):
     """A checkpoint could not be written; earlier ones are untouched."""
 
 
+class RunInUseError(RobustRLError):
+    """Another process holds the run directory."""
+
+
 class MissingDependencyError(RobustRLError, ImportError):
     """An optional package is not installed; the message names the extra that brings it."""
 

@@ -1,7 +1,8 @@
 """What a policy is worth in worlds that differ from the one it was computed for.
 
-Exact where the world has a table; Monte Carlo with a 95 % interval elsewhere. Deterministic worlds have many optimal policies, which fare very differently
-once the world shifts: ``tie_range`` gives the lowest and the highest value over all of them, instead of that of whichever argmax picked.
+Exact where the world has a table; Monte Carlo with a 95 % interval elsewhere. Deterministic worlds have many optimal
+policies, which fare very differently once the world shifts: ``tie_range`` gives the lowest and the highest value over all of
+them, instead of that of whichever argmax picked.
 """
 
 from __future__ import annotations
@@ -52,13 +53,16 @@ def tie_range(solution: Solution, world: TabularMDP) -> TieRange:
     optimal = solution.optimal_actions
     if optimal.shape[-2:] != (world.num_states, world.num_actions):
         raise InvalidArgumentError(
-            f"the solution has {optimal.shape[-2:]} states and actions, the world {(world.num_states, world.num_actions)}; they must agree"
+            f"the solution has {optimal.shape[-2:]} states and actions, the world {(world.num_states, world.num_actions)}; "
+            "they must agree"
         )
     if solution.horizon is not None:
         return TieRange(_restricted_horizon(world, optimal, np.min), _restricted_horizon(world, optimal, np.max))
     allowed = world.replace(action_mask=optimal & world.action_mask)
     opposite = allowed.replace(rewards=-allowed.rewards)
-    best, worst = (solve(model, None, discount=solution.discount, tol=1e-9 * _scale(model, solution)).policy for model in (allowed, opposite))
+    best, worst = (
+        solve(model, None, discount=solution.discount, tol=1e-9 * _scale(model, solution)).policy for model in (allowed, opposite)
+    )
     return TieRange(*(policy_value(world, policy, discount=solution.discount) for policy in (worst, best)))
 
 
@@ -93,8 +97,9 @@ def evaluate(
     Parameters
     ----------
     policies : mapping from names to Solutions, agents, or arrays
-        A Solution, or an agent that has one, stands for all its tie-breaks and gets their range; an array is one policy, as in
-        :func:`robust_rl.solvers.policy_value`. In a world without a table only agents (anything with ``predict``) can be evaluated.
+        A Solution, or an agent that has one, stands for all its tie-breaks and gets their range; an array is one policy, as
+        in :func:`robust_rl.solvers.policy_value`. In a world without a table only agents (anything with ``predict``) can be
+        evaluated.
     worlds : mapping from labels to TabularMDP or gymnasium.Env
     discount, horizon
         Exactly one. Monte Carlo episodes are cut at the horizon, or else at the world's own time limit.
@@ -116,7 +121,9 @@ def evaluate(
     models = {label: _table_or_none(world) for label, world in worlds.items()}
     cells = tuple(
         tuple(
-            _exact(policy, model, discount, horizon) if model is not None else _sampled(name, policy, worlds[label], discount, horizon, episodes, seed)
+            _exact(policy, model, discount, horizon)
+            if model is not None
+            else _sampled(name, policy, worlds[label], discount, horizon, episodes, seed)
             for label, model in models.items()
         )
         for name, policy in policies.items()
@@ -125,7 +132,10 @@ def evaluate(
 
 
 def evaluate_shifts(
-    policies: Mapping[str, Any], env: gymnasium.Env | TabularMDP | str, shifts: Sequence[tuple[str, Sequence[Any]]], **keywords: Any
+    policies: Mapping[str, Any],
+    env: gymnasium.Env | TabularMDP | str,
+    shifts: Sequence[tuple[str, Sequence[Any]]],
+    **keywords: Any,
 ) -> dict[str, Table]:
     """Evaluate policies while one thing about the world changes at a time.
 
@@ -179,7 +189,8 @@ def _exact(policy: Any, world: TabularMDP, discount: float | None, horizon: int 
         return Estimate(number, number, number)
     if (solution.discount, solution.horizon) != (discount, horizon):
         raise InvalidArgumentError(
-            f"the solution is for discount={solution.discount}, horizon={solution.horizon}; evaluate it with the same, or give its policy array"
+            f"the solution is for discount={solution.discount}, horizon={solution.horizon}; "
+            "evaluate it with the same, or give its policy array"
         )
     ends = tie_range(solution, world)
     low, high = (float(world.start @ (end if horizon is None else end[0])) for end in ends)
@@ -191,7 +202,9 @@ def _sampled(
 ) -> Estimate:
     if not hasattr(policy, "predict"):
         raise InvalidArgumentError(f"policy {name!r} has no predict(observation), and {world} has no table; give an agent")
-    returns = rollout(world, lambda observation: policy.predict(observation)[0], episodes, discount=discount, horizon=horizon, seed=seed)
+    returns = rollout(
+        world, lambda observation: policy.predict(observation)[0], episodes, discount=discount, horizon=horizon, seed=seed
+    )
     return confidence_interval(returns)
 
 
@@ -203,8 +216,8 @@ def rollout(
     Parameters
     ----------
     env : gymnasium.Env
-        Must end its episodes (wrap it in ``TimeLimit`` if it doesn't), unless a horizon or a discount below 1 cuts them: discounted
-        episodes are cut where what is left weighs less than 1e-10.
+        Must end its episodes (wrap it in ``TimeLimit`` if it doesn't), unless a horizon or a discount below 1 cuts them:
+        discounted episodes are cut where what is left weighs less than 1e-10.
     act : callable from an observation to an action
     """
     weight_floor = 1e-10

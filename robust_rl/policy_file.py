@@ -53,7 +53,9 @@ def pack_model(model: TabularMDP) -> tuple[dict[str, Any], dict[str, Any]]:
     if not model.has_transition_rewards:
         arrays["model.rewards"] = model.rewards
     else:
-        rewards = model.rewards if sparse.issparse(model.rewards) else sparse.csr_array(model.rewards.reshape(-1, model.num_states))
+        rewards = (
+            model.rewards if sparse.issparse(model.rewards) else sparse.csr_array(model.rewards.reshape(-1, model.num_states))
+        )
         arrays |= pack_csr("model.rewards", rewards)
     return arrays, {"dense": not model.is_sparse}
 

@@ -71,7 +71,11 @@ def _policy_section(agent: RobustVI, nominal: Solution) -> Section:
     if grid is not None:
         maps = pictures.policy_map({"nominal": plain, "robust": solution}, grid, agent.model)
         items.append(Figure(maps, "value as colour; dark arrows are the policy, light ones are equally good actions"))
-    criterion = f"discount {solution.discount:g}" if solution.horizon is None else f"horizon {solution.horizon}; the maps show its first stage"
+    criterion = (
+        f"discount {solution.discount:g}"
+        if solution.horizon is None
+        else f"horizon {solution.horizon}; the maps show its first stage"
+    )
     return Section("Policy and value", f"{agent.model!r}, {criterion}.", items)
 
 
@@ -82,10 +86,15 @@ def _steps(solution: Solution) -> int:
 def _certificate_section(agent: RobustVI) -> Section:
     bounds, start = agent.solution.at_first_stage().certificate, agent.model.start
     text = (
-        f"The optimal robust value from the start lies between {float(start @ bounds.lower):.10g} and {float(start @ bounds.upper):.10g}. "
+        f"The optimal robust value from the start lies between {float(start @ bounds.lower):.10g} "
+        f"and {float(start @ bounds.upper):.10g}. "
         "The bounds follow from one application of the robust Bellman operator and hold whatever was done before."
     )
-    curves = (Figure(pictures.convergence(agent.solution), "bounds and their width, sweep by sweep"),) if agent.solution.history else ()
+    curves = (
+        (Figure(pictures.convergence(agent.solution), "bounds and their width, sweep by sweep"),)
+        if agent.solution.history
+        else ()
+    )
     return Section("Certificate", text, curves)
 
 
@@ -94,7 +103,10 @@ def _adversary_section(agent: RobustVI) -> Section:
     if grid is None:
         picture, caption = pictures.adversary_matrix(agent.solution, agent.model), "mass moved, weighted by visits"
     else:
-        picture, caption = pictures.adversary_map(agent.solution, grid, agent.model), "arrows lead to the states that receive mass"
+        picture, caption = (
+            pictures.adversary_map(agent.solution, grid, agent.model),
+            "arrows lead to the states that receive mass",
+        )
     return Section("The adversary", items=(Figure(picture, caption),))
 
 

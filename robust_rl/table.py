@@ -46,7 +46,10 @@ class Table:
     def __str__(self) -> str:
         lines = [("", *self.columns), *((name, *map(str, cells)) for name, cells in zip(self.rows, self.cells, strict=True))]
         widths = [max(len(line[i]) for line in lines) for i in range(len(self.columns) + 1)]
-        body = ("  ".join([line[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(line[1:], widths[1:], strict=True))]) for line in lines)
+        body = (
+            "  ".join([line[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(line[1:], widths[1:], strict=True))])
+            for line in lines
+        )
         return "\n".join([self.title, *body])
 
     def to_dict(self) -> dict[str, Any]:

@@ -22,7 +22,7 @@ def evaluate(
         list[str],
         typer.Option(
             "--shift",
-            help="What changes, and to which values: action_noise, observation_noise, or an argument of the environment; repeat for more.",
+            help="What changes, and to which values: action_noise, or an argument of the environment; repeat for more.",
             metavar="NAME=VALUE,VALUE,...",
         ),
     ],
@@ -31,7 +31,7 @@ def evaluate(
 ) -> None:
     """Evaluate a robust policy, and all nominal optima, exactly in shifted worlds; the tables join the run's report.
 
-        robust-rl evaluate runs/<name> --shift action_noise=0,0.05,0.1,0.2,0.3 --shift is_slippery=true
+    robust-rl evaluate runs/<name> --shift action_noise=0,0.05,0.1,0.2,0.3 --shift is_slippery=true
     """
     agent = RobustVI.load(RunDirectory(run).result / "policy")
     nominal = solve(agent.model, None, discount=agent.discount, horizon=agent.horizon)

@@ -20,7 +20,9 @@ def runs(
 ) -> None:
     """List the runs in a folder, oldest first."""
     found = RunDirectory.list(folder)
-    records = [{"run": str(r.path), "command": r.command, "status": r.status, "started": r.started, "steps": r.step} for r in found]
+    records = [
+        {"run": str(r.path), "command": r.command, "status": r.status, "started": r.started, "steps": r.step} for r in found
+    ]
     options.print_records(records, json, empty=f"no runs in {folder}; `robust-rl solve` makes one")
 
 
@@ -31,5 +33,8 @@ def environments(json: options.Json = False, debug: options.Debug = False) -> No
 
 def sets(json: options.Json = False, debug: options.Debug = False) -> None:
     """List the uncertainty sets, for `--set`."""
-    records = [{"set": name, "class": kind.__name__, "what": (kind.__doc__ or "").strip().splitlines()[0].replace("``", "")} for name, kind in SETS.items()]
+    records = [
+        {"set": name, "class": kind.__name__, "what": (kind.__doc__ or "").strip().splitlines()[0].replace("``", "")}
+        for name, kind in SETS.items()
+    ]
     options.print_records([*records, {"set": "none", "class": "None", "what": "the nominal problem: no adversary"}], json)

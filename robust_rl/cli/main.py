@@ -8,7 +8,14 @@ import typer
 from rich.console import Console
 
 from robust_rl.cli import evaluate, lists, solve
-from robust_rl.errors import InvalidArgumentError, InvalidModelError, InvalidUncertaintyError, NoTableError, RobustRLError, UnknownNameError
+from robust_rl.errors import (
+    InvalidArgumentError,
+    InvalidModelError,
+    InvalidUncertaintyError,
+    NoTableError,
+    RobustRLError,
+    UnknownNameError,
+)
 
 USAGE_ERRORS = (InvalidArgumentError, InvalidModelError, InvalidUncertaintyError, NoTableError, UnknownNameError)
 HELP = """Policies that hold up when the world differs from the simulator, each with a certificate.

@@ -18,20 +18,35 @@ from robust_rl.errors import InvalidArgumentError
 from robust_rl.models import TabularMDP
 from robust_rl.uncertainty import Interval, RectangularSet, set_class
 
-SetName = Annotated[str, typer.Option("--set", help="Uncertainty set: what the adversary may change. See `robust-rl sets`; `none` is the nominal problem.")]
-Radius = Annotated[float | None, typer.Option("--radius", help="Size of the set, in its own norm (for tv: half the L1 distance, 0 to 1).")]
+SetName = Annotated[
+    str,
+    typer.Option(
+        "--set", help="Uncertainty set: what the adversary may change. See `robust-rl sets`; `none` is the nominal problem."
+    ),
+]
+Radius = Annotated[
+    float | None, typer.Option("--radius", help="Size of the set, in its own norm (for tv: half the L1 distance, 0 to 1).")
+]
 SupportName = Annotated[
     str | None,
     typer.Option(
         "--support",
-        help="Where the adversary may move mass: `nominal` (successors of the chosen action), `reachable` (successors of any action in the state), "
-        "`free` (any state). No default: it changes the answer.",
+        help="Where the adversary may move mass: `nominal` (successors of the chosen action), "
+        "`reachable` (successors of any action in the state), `free` (any state). No default: it changes the answer.",
     ),
 ]
 Discount = Annotated[float | None, typer.Option("--discount", help="Discount in [0, 1], e.g. 0.99. Give this or --horizon.")]
 Horizon = Annotated[int | None, typer.Option("--horizon", help="Number of decisions, undiscounted. Give this or --discount.")]
-EnvArgs = Annotated[list[str] | None, typer.Option("--env-arg", help="Argument of the environment, name=value; repeat for more.", metavar="NAME=VALUE")]
-Out = Annotated[Path | None, typer.Option("--out", help="Run directory. Default: runs/<command>-<environment>-<time>. An unfinished run there is resumed.")]
+EnvArgs = Annotated[
+    list[str] | None,
+    typer.Option("--env-arg", help="Argument of the environment, name=value; repeat for more.", metavar="NAME=VALUE"),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        "--out", help="Run directory. Default: runs/<command>-<environment>-<time>. An unfinished run there is resumed."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
@@ -59,7 +74,9 @@ def uncertainty(name: str, radius: float | None, support: str | None) -> Rectang
         return None
     kind = set_class(name)
     if kind is Interval:
-        raise InvalidArgumentError("--set interval needs bounds for every transition; use it from Python: robust_rl.Interval(lower, upper)")
+        raise InvalidArgumentError(
+            "--set interval needs bounds for every transition; use it from Python: robust_rl.Interval(lower, upper)"
+        )
     if radius is None:
         raise InvalidArgumentError(f"--set {name} needs --radius")
     return kind(radius, support=support)  # type: ignore[call-arg]
@@ -67,7 +84,8 @@ def uncertainty(name: str, radius: float | None, support: str | None) -> Rectang
 
 def run_name(command: str, environment_name: str) -> str:
     """Return a readable name for a run directory."""
-    return f"{command}-{re.sub(r'[^a-z0-9]+', '-', Path(environment_name).stem.lower() if environment_name.endswith('.npz') else environment_name.lower())}"
+    name = Path(environment_name).stem if environment_name.endswith(".npz") else environment_name
+    return f"{command}-{re.sub(r'[^a-z0-9]+', '-', name.lower())}"
 
 
 def print_json(content: Any) -> None:

@@ -15,14 +15,21 @@ from robust_rl.training import RunDirectory
 
 
 def solve(
-    env: Annotated[str, typer.Argument(help="Gymnasium id (`robust-rl envs` lists those with a table), or a model file written by TabularMDP.save (.npz).")],
+    env: Annotated[
+        str,
+        typer.Argument(
+            help="Gymnasium id (`robust-rl envs` lists those with a table), or a model file written by TabularMDP.save (.npz)."
+        ),
+    ],
     set_name: options.SetName,
     radius: options.Radius = None,
     support: options.SupportName = None,
     discount: options.Discount = None,
     horizon: options.Horizon = None,
     env_arg: options.EnvArgs = None,
-    tol: Annotated[float, typer.Option("--tol", help="Largest allowed width of the certificate, in the unit of the rewards.")] = 1e-6,
+    tol: Annotated[
+        float, typer.Option("--tol", help="Largest allowed width of the certificate, in the unit of the rewards.")
+    ] = 1e-6,
     max_steps: Annotated[int | None, typer.Option("--max-steps", help="At most so many sweeps.")] = None,
     checkpoint_every: Annotated[int | None, typer.Option("--checkpoint-every", help="Sweeps between checkpoints.")] = None,
     out: options.Out = None,
@@ -31,9 +38,9 @@ def solve(
 ) -> None:
     """Compute an optimal robust policy, its certificate and its worst case, and leave them in a run directory.
 
-        robust-rl solve CliffWalking-v1 --set tv --radius 0.1 --support reachable --discount 0.99
+    robust-rl solve CliffWalking-v1 --set tv --radius 0.1 --support reachable --discount 0.99
 
-        robust-rl solve FrozenLake-v1 --env-arg map_name=8x8 --set tv --radius 0.1 --support nominal --discount 0.99
+    robust-rl solve FrozenLake-v1 --env-arg map_name=8x8 --set tv --radius 0.1 --support nominal --discount 0.99
     """
     env_kwargs = options.environment_arguments(env_arg)
     agent = RobustVI(
@@ -41,7 +48,14 @@ def solve(
         discount=discount, horizon=horizon, env_kwargs=env_kwargs, tol=tol,
     )  # fmt: skip
     run = RunDirectory(out) if out else RunDirectory.create(name=options.run_name("solve", env))
-    configuration = {"env": env, "env_kwargs": env_kwargs, "uncertainty": repr(agent.uncertainty), "discount": discount, "horizon": horizon, "tol": tol}
+    configuration = {
+        "env": env,
+        "env_kwargs": env_kwargs,
+        "uncertainty": repr(agent.uncertainty),
+        "discount": discount,
+        "horizon": horizon,
+        "tol": tol,
+    }
     run.start(configuration, command="robust-rl solve")
     agent.learn(max_steps, run=run, checkpoint_every=checkpoint_every, progress=sys.stderr.isatty())
     if agent.interrupted:
@@ -52,7 +66,12 @@ def solve(
     if json:
         options.print_json(result)
         return
-    options.console.print(f"{env}, {agent.uncertainty!r}, {options.problem(discount, horizon)}: {result['method']}, {result['steps']} steps")
-    options.console.print(f"optimal robust value from the start: {result['value']:.10g}, certified within [{result['lower']:.10g}, {result['upper']:.10g}]")
+    options.console.print(
+        f"{env}, {agent.uncertainty!r}, {options.problem(discount, horizon)}: {result['method']}, {result['steps']} steps"
+    )
+    options.console.print(
+        f"optimal robust value from the start: {result['value']:.10g}, "
+        f"certified within [{result['lower']:.10g}, {result['upper']:.10g}]"
+    )
     options.console.print(f"widest gap over states: {result['gap']:.3g}\npolicy: {result['policy']}\nreport: {report}")
     options.console.print(f"next: robust-rl evaluate {run.path} --shift action_noise=0,0.05,0.1,0.2,0.3")

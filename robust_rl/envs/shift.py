@@ -64,6 +64,8 @@ def shift(env: gymnasium.Env[Any, Any] | TabularMDP | str, **changes: Any) -> gy
     """
     if isinstance(env, TabularMDP):
         return _shift_model(env, changes)
+    if not isinstance(env, gymnasium.Env | str):
+        raise InvalidArgumentError(f"{env!r} is no Gymnasium environment, id or TabularMDP")
     spec = find_spec(env) if isinstance(env, str) else env.spec
     accepted = [] if spec is None else constructor_arguments(spec)
     rest = {name: value for name, value in changes.items() if name not in NOISES}

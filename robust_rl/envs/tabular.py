@@ -67,6 +67,8 @@ def tabular(
     if env_kwargs and not isinstance(env, str):
         given = ", ".join(env_kwargs)
         raise InvalidArgumentError(f"{given}: arguments of an environment go with an id, not with a {type(env).__name__}")
+    if not isinstance(env, gymnasium.Env | TabularMDP | str):
+        raise InvalidArgumentError(f"{env!r} is no Gymnasium environment, id or TabularMDP")
     if isinstance(env, str):
         created = make(env, **env_kwargs)
         try:
@@ -106,4 +108,7 @@ def _base_model(env: gymnasium.Env[Any, Any]) -> TabularMDP:
 
     if type(env) is BlackjackEnv:
         return blackjack_table(natural=env.natural, sab=env.sab)
+    if getattr(env, "fickle_passenger", False):
+        # Taxi then changes the destination once an episode, behind the back of its table
+        raise NoTableError("the table of Taxi doesn't know what fickle_passenger=True does; leave it False")
     return read_table(env)

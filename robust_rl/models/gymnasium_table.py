@@ -1,8 +1,8 @@
 """Reads the transition tables that Gymnasium's toy-text environments carry.
 
-Such a table maps ``P[s][a]`` to a list of ``(probability, next state, reward, terminated)``. Three of its habits matter here: it may hold
-entries of probability zero, which are not successors; it may list a successor several times with different rewards, of which
-``r(s,a,s')`` is the conditional mean; and termination belongs to a transition, not to a state.
+Such a table maps ``P[s][a]`` to a list of ``(probability, next state, reward, terminated)``. Three of its habits matter here:
+it may hold entries of probability zero, which are not successors; it may list a successor several times with different
+rewards, of which ``r(s,a,s')`` is the conditional mean; and termination belongs to a transition, not to a state.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from robust_rl.models.tabular import TabularMDP
 def read_table(env: Any) -> TabularMDP:
     """Return the model of an unwrapped environment: its ``model`` attribute, or its table ``P``.
 
-    A state into which every transition from elsewhere ends the episode becomes terminal. Where some do and some don't, the ones that do lead to one
-    extra absorbing state, the last index, so that the model stays exact; observations keep their indices.
+    A state into which every transition from elsewhere ends the episode becomes terminal. Where some do and some don't, the
+    ones that do lead to one extra absorbing state, the last index, so that the model stays exact; observations keep their
+    indices.
 
     Raises
     ------
@@ -34,7 +35,7 @@ def read_table(env: Any) -> TabularMDP:
     table = getattr(env, "P", None)
     if not isinstance(table, dict) or not hasattr(env.action_space, "n"):
         raise NoTableError(
-            f"{_name(env)} has no transition table; exact planning needs one: pass a TabularMDP, or choose one of `robust-rl envs`"
+            f"{_name(env)} has no transition table, needed for exact planning: pass a TabularMDP, or one of `robust-rl envs`"
         )
     return _model(table, int(env.action_space.n), getattr(env, "initial_state_distrib", None))
 
@@ -72,7 +73,7 @@ def _columns(table: dict[int, Any]) -> tuple[NDArray[Any], ...]:
         for state, by_action in table.items()
         for action, outcomes in by_action.items()
         for p, successor, reward, ends in outcomes
-        if p > 0
+        if p != 0
     ]
     source, action, probability, successor, reward, ends = map(np.array, zip(*rows, strict=True))
     return source, action, probability, successor, reward, ends

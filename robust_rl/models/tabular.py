@@ -18,7 +18,7 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 FORMAT, VERSION = "robust-rl tabular model", 1
 Array = NDArray[np.float64]
-Transitions = Array | sparse.csr_array
+Transitions: TypeAlias = Any  # dense array or scipy CSR, which has no stubs
 
 
 class TabularMDP:
@@ -56,7 +56,8 @@ class TabularMDP:
     Raises
     ------
     InvalidModelError
-        If shapes disagree, an entry is negative, NaN or infinite, or a row doesn't sum to 1 within 1e-8; the message names the row.
+        If shapes disagree, an entry is negative, NaN or infinite, or a row doesn't sum to 1 within 1e-8; the message names
+        the row.
 
     Examples
     --------
@@ -94,7 +95,7 @@ class TabularMDP:
     @property
     def has_transition_rewards(self) -> bool:
         """Whether rewards depend on the next state, ``r(s, a, s')``."""
-        return sparse.issparse(self.rewards) or self.rewards.ndim == 3
+        return bool(sparse.issparse(self.rewards) or self.rewards.ndim == 3)
 
     @property
     def active_rows(self) -> NDArray[np.bool_]:
@@ -170,8 +171,8 @@ class TabularMDP:
         rewards
             As in the constructor.
         unvisited
-            What to do with a pair (s, a) never seen: refuse, make the action unavailable, assume a uniform next state, or assume the
-            state doesn't change.
+            What to do with a pair (s, a) never seen: refuse, make the action unavailable, assume a uniform next state, or
+            assume the state doesn't change.
         **keywords
             ``start``, ``terminal``, ``action_mask`` of the constructor.
 

@@ -14,9 +14,9 @@ from robust_rl.models.tabular import TabularMDP
 class TabularEnv(gymnasium.Env[int, int]):
     """Samples transitions of a :class:`TabularMDP`.
 
-    Observations are state indices, ``Discrete(S)``; actions ``Discrete(A)``. An episode ends (``terminated``) on entering a terminal
-    state; there is no time limit, so wrap with :class:`gymnasium.wrappers.TimeLimit` where one is needed. ``info["action_mask"]`` holds
-    the available actions as ``int8``, ready for ``action_space.sample(mask)``.
+    Observations are state indices, ``Discrete(S)``; actions ``Discrete(A)``. An episode ends (``terminated``) on entering a
+    terminal state; there is no time limit, so wrap with :class:`gymnasium.wrappers.TimeLimit` where one is needed.
+    ``info["action_mask"]`` holds the available actions as ``int8``, ready for ``action_space.sample(mask)``.
 
     Parameters
     ----------

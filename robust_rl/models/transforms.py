@@ -22,7 +22,8 @@ def with_kernel(model: TabularMDP, kernel: sparse.csr_array, rewards: sparse.csr
 def unroll(stages: Sequence[TabularMDP]) -> TabularMDP:
     """Return one stationary model of a finite-horizon one: state h*S + s is state s at stage h.
 
-    After the last stage the process is in a terminal copy of its state, as it is after a terminal state. All stages share states and actions.
+    After the last stage the process is in a terminal copy of its state, as it is after a terminal state. All stages share
+    states and actions.
     """
     first, horizon = stages[0], len(stages)
     rows = first.num_states * first.num_actions

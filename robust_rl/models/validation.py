@@ -97,12 +97,16 @@ def check_rows(transitions: Any, active: NDArray[np.bool_], actions: int) -> Non
     bad_rows, bad_columns, bad_values = _offending_entries(matrix)
     for row, column, value in zip(bad_rows, bad_columns, bad_values, strict=True):
         if active[row]:
-            raise InvalidModelError(f"P[s={row // actions}, a={row % actions}, s'={column}] is {value:g}; probabilities are >= 0 and finite")
+            raise InvalidModelError(
+                f"P[s={row // actions}, a={row % actions}, s'={column}] is {value:g}; probabilities are >= 0 and finite"
+            )
     sums = np.asarray(matrix.sum(axis=1)).ravel()
     bad = np.flatnonzero(active & ~(np.abs(sums - 1) <= ROW_SUM_TOLERANCE))
     if bad.size:
         state, action = divmod(int(bad[0]), actions)
-        raise InvalidModelError(f"P[s={state}, a={action}] sums to {sums[bad[0]]:.10g}; rows must sum to 1 within {ROW_SUM_TOLERANCE:g}")
+        raise InvalidModelError(
+            f"P[s={state}, a={action}] sums to {sums[bad[0]]:.10g}; rows must sum to 1 within {ROW_SUM_TOLERANCE:g}"
+        )
 
 
 def _offending_entries(matrix: Any) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:

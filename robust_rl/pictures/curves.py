@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,13 +21,21 @@ def convergence(solution: Solution) -> Figure:
     history = solution.history
     sweeps = np.arange(1, len(history["gap"]) + 1)
     made, ((bounds, gap),) = figure(1, 2, 9.0, 3.4)
-    bounds.fill_between(sweeps, history["lower"], history["upper"], color=ROBUST, alpha=0.25, linewidth=0, label="certified range")
+    bounds.fill_between(
+        sweeps, history["lower"], history["upper"], color=ROBUST, alpha=0.25, linewidth=0, label="certified range"
+    )
     bounds.axhline((history["lower"][-1] + history["upper"][-1]) / 2, color=ROBUST, linewidth=1.5, label="optimal robust value")
     # early bounds span everything a discount allows; show the range where they mean something
     late = slice(len(sweeps) // 4, None)
     low, high = history["lower"][late].min(), history["upper"][late].max()
     margin = 0.1 * (high - low) or 1.0
-    bounds.set(xlabel="sweep", ylabel="value from the start", title="bounds on the optimum", ylim=(low - margin, high + margin), xlim=(0, len(sweeps)))
+    bounds.set(
+        xlabel="sweep",
+        ylabel="value from the start",
+        title="bounds on the optimum",
+        ylim=(low - margin, high + margin),
+        xlim=(0, len(sweeps)),
+    )
     bounds.legend(frameon=False, loc="best")
     gap.semilogy(sweeps, history["gap"], color=ROBUST)
     gap.set(xlabel="sweep", ylabel="widest gap over states", title="certificate", xlim=(0, len(sweeps)))
@@ -52,19 +60,28 @@ def return_under_shift(table: Table, axis: str) -> Figure:
     return made
 
 
-def _draw_row(axes: object, x: np.ndarray, cells: tuple[Estimate, ...], name: str, colour: str, line: bool) -> None:
+def _draw_row(axes: Any, x: np.ndarray, cells: tuple[Estimate, ...], name: str, colour: str, line: bool) -> None:
     low, high = np.array([cell.low for cell in cells]), np.array([cell.high for cell in cells])
     ranged = (high > low).any()
     if not line:
         middle = (low + high) / 2
-        axes.errorbar(x, middle, yerr=[middle - low, high - middle], fmt="none" if ranged else "o", color=colour, capsize=8, linewidth=2, label=name)  # type: ignore[attr-defined]
+        axes.errorbar(
+            x,
+            middle,
+            yerr=[middle - low, high - middle],
+            fmt="none" if ranged else "o",
+            color=colour,
+            capsize=8,
+            linewidth=2,
+            label=name,
+        )
         return
     if ranged:
-        axes.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)  # type: ignore[attr-defined]
-        axes.plot(x, low, color=colour, linewidth=0.9)  # type: ignore[attr-defined]
-        axes.plot(x, high, color=colour, linewidth=0.9, label=name)  # type: ignore[attr-defined]
+        axes.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
+        axes.plot(x, low, color=colour, linewidth=0.9)
+        axes.plot(x, high, color=colour, linewidth=0.9, label=name)
     else:
-        axes.plot(x, low, "o-", color=colour, linewidth=1.8, markersize=4, label=name)  # type: ignore[attr-defined]
+        axes.plot(x, low, "o-", color=colour, linewidth=1.8, markersize=4, label=name)
 
 
 def _as_numbers(columns: tuple[str, ...]) -> list[float] | None:
@@ -72,5 +89,3 @@ def _as_numbers(columns: tuple[str, ...]) -> list[float] | None:
         return [float(column) for column in columns]
     except ValueError:
         return None
-
-

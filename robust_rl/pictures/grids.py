@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robust_rl.models import TabularMDP
-from robust_rl.pictures.canvas import ADVERSARY, INK, figure
+from robust_rl.pictures.canvas import ADVERSARY, GOAL, INK, PITFALL, figure, value_colours
 from robust_rl.pictures.moves import mass_moved
 from robust_rl.solvers import Solution
 
@@ -36,8 +36,8 @@ class Grid:
 def grid_of(env: Any, model: TabularMDP) -> Grid | None:
     """Return the grid that an environment's states form, or None if they don't.
 
-    Read from ``desc`` (FrozenLake) or ``shape`` (CliffWalking) of the unwrapped environment; the actions' directions come from the model
-    itself, as the mean displacement that each causes.
+    Read from ``desc`` (FrozenLake) or ``shape`` (CliffWalking) of the unwrapped environment; the actions' directions come
+    from the model itself, as the mean displacement that each causes.
     """
     unwrapped = env.unwrapped
     description = getattr(unwrapped, "desc", None)
@@ -88,16 +88,20 @@ def policy_map(solutions: Mapping[str, Solution], grid: Grid, model: TabularMDP)
 
 
 def _value_panel(made: Figure, ax: Any, solution: Solution, grid: Grid, model: TabularMDP) -> None:
-    trapped = np.isin(grid.letters, ("C",)).reshape(-1)
-    value = np.where(trapped, np.nan, solution.value).reshape(grid.shape)
-    image = ax.imshow(value, cmap="YlGnBu_r")
+    hidden = _hidden(grid, model)
+    image = ax.imshow(np.where(hidden, np.nan, solution.value).reshape(grid.shape), cmap=value_colours())
     made.colorbar(image, ax=ax, shrink=0.9, label="value")
     _letters(ax, grid)
     optimal = solution.optimal_actions
-    for state in np.flatnonzero(~model.terminal & ~trapped):
+    for state in map(int, np.flatnonzero(~hidden)):
         for action in np.flatnonzero(optimal[state]):
             chosen = action == solution.policy[state]
-            _arrow(ax, grid.cell(state), grid.directions[action], INK if chosen else "#9a9a9a", 1.4 if chosen else 0.8)
+            _arrow(ax, grid.cell(state), grid.directions[action], INK if chosen else "#8a8a8a", 1.4 if chosen else 0.8)
+
+
+def _hidden(grid: Grid, model: TabularMDP) -> NDArray[np.bool_]:
+    """Cells whose value says nothing: ends of episodes, worth 0 by definition, and traps that nothing stays in."""
+    return np.asarray(model.terminal | (grid.letters == "C").reshape(-1))
 
 
 def _letters(ax: Any, grid: Grid) -> None:
@@ -106,26 +110,41 @@ def _letters(ax: Any, grid: Grid) -> None:
     ax.set_yticks(np.arange(rows + 1) - 0.5, labels=[])
     ax.grid(color="white", linewidth=0.8)
     ax.tick_params(length=0)
-    ax.set_facecolor("#c9b79c")
+    ax.set_facecolor(PITFALL)
     for (row, column), letter in np.ndenumerate(grid.letters):
-        if letter in "SGHC" and letter:
-            ax.text(column - 0.45, row - 0.42, letter, ha="left", va="top", fontsize=7, fontweight="bold", color="#7f1d1d" if letter in "HC" else "#14532d")
+        if letter == "G":
+            ax.fill_between([column - 0.5, column + 0.5], row - 0.5, row + 0.5, color=GOAL, linewidth=0)
+        if letter and letter in "SGHC":
+            ax.text(
+                column - 0.45,
+                row - 0.42,
+                letter,
+                ha="left",
+                va="top",
+                fontsize=8,
+                fontweight="bold",
+                color="#7f1d1d" if letter in "HC" else "#14532d",
+            )
 
 
 def _arrow(ax: Any, cell: tuple[int, int], direction: tuple[int, int], colour: str, width: float) -> None:
     (row, column), (down, right) = cell, direction
     ax.annotate(
-        "", xy=(column + 0.36 * right, row + 0.36 * down), xytext=(column - 0.1 * right, row - 0.1 * down),
+        "", xy=(column + 0.42 * right, row + 0.42 * down), xytext=(column, row),
         arrowprops={"arrowstyle": "-|>", "color": colour, "linewidth": width, "mutation_scale": 8, "shrinkA": 0, "shrinkB": 0},
     )  # fmt: skip
 
 
 def adversary_map(solution: Solution, grid: Grid, model: TabularMDP) -> Figure:
-    """Draw where the adversary moves the mass: darker cells are visited more in the worst case, arrows lead to the states that receive mass."""
+    """Draw where the adversary moves the mass: arrows lead to receiving states, darker cells see more visits in the worst case."""
     moves = mass_moved(solution, model)
     made, ((ax,),) = figure(1, 1, grid.shape[1] * 0.7 + 1.2, grid.shape[0] * 0.7 + 0.8)
-    trapped = np.isin(grid.letters, ("C",)).reshape(-1)
-    image = ax.imshow(np.where(trapped, np.nan, moves.occupancy).reshape(grid.shape), cmap="Greys", vmin=0, vmax=moves.occupancy.max() * 1.6)
+    image = ax.imshow(
+        np.where(_hidden(grid, model), np.nan, moves.occupancy).reshape(grid.shape),
+        cmap="Greys",
+        vmin=0,
+        vmax=moves.occupancy.max() * 1.6,
+    )
     made.colorbar(image, ax=ax, shrink=0.9, label="discounted visits in the worst case")
     _letters(ax, grid)
     heaviest = max((flow for _, _, flow in moves.flows), default=1.0)

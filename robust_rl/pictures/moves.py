@@ -16,7 +16,11 @@ from robust_rl.solvers.policy_evaluation import policy_weights
 
 @dataclass(frozen=True)
 class Moves:
-    """Visits (S,), discounted or summed over the horizon, under policy and worst case, and flows (source, receiving state, visits times mass received), heaviest first."""
+    """What the worst case does along a policy.
+
+    occupancy : (S,) visits, discounted or summed over the horizon
+    flows : (source, receiving state, visits times mass received), heaviest first
+    """
 
     occupancy: NDArray[np.float64]
     flows: list[tuple[int, int, float]]

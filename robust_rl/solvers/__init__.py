@@ -8,4 +8,13 @@ from robust_rl.solvers.policy_evaluation import policy_value
 from robust_rl.solvers.solution import Solution
 from robust_rl.solvers.value_iteration import ValueIteration
 
-__all__ = ["BackwardInduction", "BellmanOperator", "Certificate", "Solution", "ValueIteration", "planner", "policy_value", "solve"]
+__all__ = [
+    "BackwardInduction",
+    "BellmanOperator",
+    "Certificate",
+    "Solution",
+    "ValueIteration",
+    "planner",
+    "policy_value",
+    "solve",
+]

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from robust_rl.errors import InvalidArgumentError
 from robust_rl.models import TabularMDP
@@ -66,7 +66,9 @@ class BackwardInduction:
     def solution(self) -> Solution:
         """Return values, policies and worst cases of all stages. Raises InvalidArgumentError before the last stage is solved."""
         if not self.done:
-            raise InvalidArgumentError(f"{self.remaining} of {self.horizon} stages are still to be solved; call step() until done")
+            raise InvalidArgumentError(
+                f"{self.remaining} of {self.horizon} stages are still to be solved; call step() until done"
+            )
         worst = [self.backup.worst_case(self.value[h + 1]) for h in range(self.horizon)]
         return Solution(
             value=self.value[:-1].copy(),
@@ -100,5 +102,5 @@ class BackwardInduction:
         idle = np.broadcast_to(self.model.terminal, self.value[:-1].shape)
         return Certificate(np.where(idle, 0.0, self.value[:-1] - eta), np.where(idle, 0.0, self.value[:-1] + eta))
 
-    def _problem(self) -> dict[str, object]:
+    def _problem(self) -> dict[str, Any]:
         return describe_problem(self.model, self.uncertainty) | {"horizon": self.horizon}

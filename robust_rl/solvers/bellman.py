@@ -38,7 +38,9 @@ class BellmanOperator:
 
     def __init__(self, model: TabularMDP, uncertainty: RectangularSet | None, discount: float) -> None:
         if uncertainty is not None and not isinstance(uncertainty, RectangularSet):
-            raise InvalidUncertaintyError(f"{uncertainty!r} is not an uncertainty set; give one such as TotalVariation(0.1, support=\"reachable\")")
+            raise InvalidUncertaintyError(
+                f'{uncertainty!r} is not an uncertainty set; give one such as TotalVariation(0.1, support="reachable")'
+            )
         self.model, self.discount = model, discount
         self.uncertainty = Nominal() if uncertainty is None else uncertainty
         self.layout = self.uncertainty.lay_out(model)

@@ -4,8 +4,9 @@ For the robust Bellman operator T, monotone with T(V + c) = TV + gamma c, and d 
 
     TV + gamma/(1-gamma) min d  <=  V*  <=  TV + gamma/(1-gamma) max d,
 
-and the policy that is greedy at V has robust value at least the lower bound. Terminal states, whose value is known to be 0, belong in the minimum and maximum.
-Floating-point error of a backup is at most eta = (row length + 8) eps max|z|; the bounds are widened by eta / (1 - gamma).
+and the policy that is greedy at V has robust value at least the lower bound. Terminal states, whose value is known to be 0,
+belong in the minimum and maximum. Floating-point error of a backup is at most eta = (row length + 8) eps max|z|; the bounds
+are widened by eta / (1 - gamma).
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ class Certificate:
         return float((self.upper - self.lower).max(initial=0.0))
 
 
-def span_certificate(value: Array, new_value: Array, discount: float, row_length: int, terminal: NDArray[np.bool_]) -> Certificate:
+def span_certificate(
+    value: Array, new_value: Array, discount: float, row_length: int, terminal: NDArray[np.bool_]
+) -> Certificate:
     """Return the bounds above from one application ``new_value = T value``, both (S,)."""
     d = new_value - value
     scale = max(abs(value).max(initial=0.0), abs(new_value).max(initial=0.0))

@@ -62,7 +62,8 @@ def solve(
     uncertainty : RectangularSet or None
         Where the adversary may move the transition probabilities; ``None`` is the nominal problem.
     discount : float, optional
-        gamma in [0, 1]; exactly one of discount and horizon. Discount 1 needs a model whose every policy ends under every kernel of the set.
+        gamma in [0, 1]; exactly one of discount and horizon. Discount 1 needs a model whose every policy ends under every
+        kernel of the set.
     horizon : int, optional
         Number of decisions, undiscounted.
     method : {"auto", "value_iteration"}
@@ -104,7 +105,8 @@ def warn_if_loose(solution: Solution, tol: float) -> None:
     """Warn where the certificate is wider than asked for; its bounds hold all the same."""
     if solution.horizon is None and not solution.certificate.gap <= tol:
         warnings.warn(
-            f"{solution.method} stopped after {len(solution.history['gap'])} sweeps with the optimum known to {solution.certificate.gap:.3g}, not to tol={tol:g}; "
+            f"{solution.method} stopped after {len(solution.history['gap'])} sweeps with the optimum known to "
+            f"{solution.certificate.gap:.3g}, not to tol={tol:g}; "
             "allow more iterations, or a larger tol if rounding is the limit",
             ConvergenceWarning,
             stacklevel=3,

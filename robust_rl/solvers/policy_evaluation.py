@@ -1,6 +1,7 @@
 """The robust value of a given policy.
 
-For a fixed policy pi the adversary faces a minimisation MDP, solved by policy iteration on its side: freeze the worst kernel q_k against V_k, and solve
+For a fixed policy pi the adversary faces a minimisation MDP, solved by policy iteration on its side: freeze the worst kernel
+q_k against V_k, and solve
 
     (I - gamma P_pi^{q_k}) V_{k+1} = r_pi^{q_k}                                                                     (1)
 
@@ -75,12 +76,16 @@ def policy_weights(model: TabularMDP, policy: ArrayLike) -> sparse.csr_array:
     if given.shape == (states,) and np.issubdtype(given.dtype, np.integer):
         probabilities = np.zeros((states, actions))
         if ((given < 0) | (given >= actions)).any():
-            raise InvalidArgumentError(f"the policy uses action {int(given.min() if given.min() < 0 else given.max())}; actions are 0..{actions - 1}")
+            raise InvalidArgumentError(
+                f"the policy uses action {int(given.min() if given.min() < 0 else given.max())}; actions are 0..{actions - 1}"
+            )
         probabilities[np.arange(states), given] = 1.0
     elif given.shape == (states, actions):
         probabilities = given.astype(np.float64)
     else:
-        raise InvalidArgumentError(f"the policy has shape {given.shape}; expected integer actions ({states},) or probabilities {(states, actions)}")
+        raise InvalidArgumentError(
+            f"the policy has shape {given.shape}; expected integer actions ({states},) or probabilities {(states, actions)}"
+        )
     live = ~model.terminal
     if (probabilities < 0).any() or (abs(probabilities[live].sum(axis=1) - 1) > 1e-8).any():
         raise InvalidArgumentError("the policy has a row that is not a probability vector")

@@ -1,7 +1,8 @@
 """Discount 1: stochastic shortest paths that end under every policy and every kernel of the set.
 
-Let w(s) be the longest expected time to a terminal state, over policies and kernels: w = 1 + max_a max_q sum_s' q(s') w(s'). It is finite exactly
-when no policy and no kernel can keep the process among non-terminal states for ever. With c = max(max d, 0) and d = TV - V,
+Let w(s) be the longest expected time to a terminal state, over policies and kernels: w = 1 + max_a max_q sum_s' q(s') w(s').
+It is finite exactly when no policy and no kernel can keep the process among non-terminal states for ever. With c = max(max d,
+0) and d = TV - V,
 
     T(V + c w) <= TV + c (w - 1) <= V + c w,    hence   V* <= TV + c (w - 1),
 
@@ -44,7 +45,9 @@ def longest_time(backup: BellmanOperator) -> Array:
         if excess <= 0.25:
             # T w <= w + excess, so w / (1 - excess) satisfies its equation with >=
             return np.asarray(time / (1 - excess))
-    raise ConvergenceError(f"discount 1: the longest expected time to the end exceeds {time.max():.3g} steps; use a discount below 1")
+    raise ConvergenceError(
+        f"discount 1: the longest expected time to the end exceeds {time.max():.3g} steps; use a discount below 1"
+    )
 
 
 def _refuse_improper(plain: BellmanOperator) -> None:
@@ -56,7 +59,7 @@ def _refuse_improper(plain: BellmanOperator) -> None:
         if (stays == inside).all():
             state = int(np.flatnonzero(inside)[0])
             raise InvalidArgumentError(
-                f"discount is 1, but from state {state} some policy may never reach a terminal state under {plain.uncertainty!r}; "
+                f"discount is 1, but from state {state} some policy may never end under {plain.uncertainty!r}; "
                 "use a discount below 1, or a horizon"
             )
         inside = stays
@@ -68,7 +71,9 @@ def _least(plain: BellmanOperator, value: Array) -> Array:
     return np.asarray(np.where(np.isneginf(q), np.inf, q).min(axis=1))
 
 
-def shortest_path_certificate(value: Array, new_value: Array, time: Array, row_length: int, terminal: NDArray[np.bool_]) -> Certificate:
+def shortest_path_certificate(
+    value: Array, new_value: Array, time: Array, row_length: int, terminal: NDArray[np.bool_]
+) -> Certificate:
     """Return the bounds of the module's docstring from one application ``new_value = T value``."""
     d = new_value - value
     eta = (row_length + 8) * np.finfo(np.float64).eps * max(abs(value).max(initial=0.0), abs(new_value).max(initial=0.0))

@@ -30,8 +30,9 @@ class Solution:
     uncertainty       the set, or None for the nominal problem
     discount, horizon exactly one is given
     method            the algorithm that was used
-    history           named arrays with one entry a step: "gap", "lower", "upper" (the last two weighted by the start distribution)
-    ================  ================================================================================================
+    history           named arrays with one entry a step: "gap", "lower", "upper" (the last two weighted by the start
+    distribution) ================
+    ================================================================================================
     """
 
     value: Array
@@ -51,7 +52,7 @@ class Solution:
         """(S, A) or (H, S, A): actions that the certificate can't tell from the best."""
         best = self.action_values.max(axis=-1, keepdims=True)
         slack = 2 * self.certificate.gap + 1e-10 * (1 + abs(best))
-        return self.action_values >= best - slack
+        return np.asarray(self.action_values >= best - slack)
 
     def at_first_stage(self) -> Solution:
         """Return the solution as seen at stage 0: itself, if stationary."""
@@ -76,7 +77,8 @@ class Solution:
         uncertainty = Nominal() if self.uncertainty is None else self.uncertainty
         plain = pack_arguments(uncertainty.describe(), arrays)
         metadata = {
-            "set": uncertainty.name, "set_arguments": plain, "discount": self.discount, "horizon": self.horizon, "method": self.method,
+            "set": uncertainty.name, "set_arguments": plain,
+            "discount": self.discount, "horizon": self.horizon, "method": self.method,
         }  # fmt: skip
         return arrays, metadata
 

@@ -2,11 +2,12 @@
 
     V_{k+1} = T V_k,     (T V)(s) = max_a min_{q in U(s,a)} sum_s' q(s') [ r(s,a,s') + gamma V(s') ]                      (1)
 
-T is a gamma-contraction (Iyengar, 2005). Every step ends with the bounds of :mod:`robust_rl.solvers.certificate`, and the iteration stops when they are within ``tol``
-of each other: span stopping, far earlier than the sup norm where the values of all states drift alike.
+T is a gamma-contraction (Iyengar, 2005). Every step ends with the bounds of :mod:`robust_rl.solvers.certificate`, and the
+iteration stops when they are within ``tol`` of each other: span stopping, far earlier than the sup norm where the values of
+all states drift alike.
 
-With discount 1 the same iteration solves stochastic shortest paths whose every policy ends under every kernel of the set; its bounds are those of
-:mod:`robust_rl.solvers.shortest_path`.
+With discount 1 the same iteration solves stochastic shortest paths whose every policy ends under every kernel of the set; its
+bounds are those of :mod:`robust_rl.solvers.shortest_path`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,7 +48,8 @@ class ValueIteration:
     Raises
     ------
     InvalidArgumentError
-        If the discount is outside [0, 1], ``tol`` isn't positive, or discount is 1 and some policy may never end; the message names a state.
+        If the discount is outside [0, 1], ``tol`` isn't positive, or discount is 1 and some policy may never end; the message
+        names a state.
     """
 
     method = "value iteration"
@@ -136,13 +139,18 @@ class ValueIteration:
         if first_gap <= self.tol or not math.isfinite(first_gap):
             return math.inf if first_gap > self.tol else 1
         rate = self.discount if self._time is None else 1 - 1 / self._time.max()
-        return 2 if rate == 0 else 2 + math.ceil(math.log(self.tol / (2 * first_gap * (1 if self._time is None else self._time.max()))) / math.log(rate))
+        return (
+            2
+            if rate == 0
+            else 2
+            + math.ceil(math.log(self.tol / (2 * first_gap * (1 if self._time is None else self._time.max()))) / math.log(rate))
+        )
 
-    def _problem(self) -> dict[str, object]:
+    def _problem(self) -> dict[str, Any]:
         return describe_problem(self.model, self.uncertainty) | {"discount": self.discount}
 
 
-def describe_problem(model: TabularMDP, uncertainty: RectangularSet | None) -> dict[str, object]:
+def describe_problem(model: TabularMDP, uncertainty: RectangularSet | None) -> dict[str, Any]:
     """Return what a checkpoint notes of its problem, so that it isn't continued on another."""
     return {
         "states": model.num_states,
@@ -152,7 +160,7 @@ def describe_problem(model: TabularMDP, uncertainty: RectangularSet | None) -> d
     }
 
 
-def check_same_problem(found: Mapping[str, object], wanted: Mapping[str, object]) -> None:
+def check_same_problem(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     """Raise InvalidArgumentError naming the first difference."""
     for name, value in wanted.items():
         if found.get(name) != value:

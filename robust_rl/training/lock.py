@@ -7,7 +7,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from robust_rl.errors import InvalidArgumentError
+from robust_rl.errors import RunInUseError
 
 
 class Lock:
@@ -36,7 +36,7 @@ class Lock:
 
         Raises
         ------
-        InvalidArgumentError
+        RunInUseError
             Someone else holds it.
         OSError
             The lock file cannot be made.
@@ -45,7 +45,7 @@ class Lock:
         try:
             if not _lock_patiently(descriptor):
                 owner = os.read(descriptor, 20).decode(errors="replace").strip()
-                raise InvalidArgumentError(
+                raise RunInUseError(
                     f"{what} is in use by process {owner or '?'}; wait for it to end, or choose another run directory"
                 )
             os.ftruncate(descriptor, 0)

@@ -149,9 +149,7 @@ class ConsoleLogger:
             return
         if self._task is None:  # a resumed run starts in the middle, and those steps must not count into the rate
             self._progress.start()
-            self._task = self._progress.add_task(
-                "", total=self._max_steps, completed=step - 1, position="", rate="", metrics=""
-            )
+            self._task = self._progress.add_task("", total=self._max_steps, completed=step - 1, position="", rate="", metrics="")
         speed = self._progress.tasks[0].speed
         self._progress.update(
             self._task,

@@ -107,9 +107,7 @@ def truncate_metrics(path: Path, step: int) -> None:
     if not path.exists():
         return
     content = path.read_bytes()
-    kept = b"".join(
-        line + b"\n" for number, line in _whole_lines(content) if _decode(path, number, line)["step"] <= step
-    )
+    kept = b"".join(line + b"\n" for number, line in _whole_lines(content) if _decode(path, number, line)["step"] <= step)
     if kept != content:
         atomic_write(path, kept)
 

@@ -26,6 +26,4 @@ def require(module: str, install: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise MissingDependencyError(
-            f'{module} is needed for this; install it with: pip install "{install}"'
-        ) from error
+        raise MissingDependencyError(f'{module} is needed for this; install it with: pip install "{install}"') from error

@@ -103,8 +103,7 @@ def render_report(title: str, sections: Sequence[Section], subtitle: str = "") -
     jinja2 = require("jinja2", _EXTRA)
     template = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(_PAGE)
     body = [
-        {"heading": section.heading, "items": [_view(item) for item in (section.text, *section.items)]}
-        for section in sections
+        {"heading": section.heading, "items": [_view(item) for item in (section.text, *section.items)]} for section in sections
     ]
     return str(template.render(title=title, subtitle=subtitle, sections=body, style=_STYLE))
 
@@ -128,8 +127,7 @@ def _table(table: Table) -> dict[str, Any]:
     rows = [[(_text(cell), _is_number(cell)) for cell in row] for row in table.rows]
     # A heading stands over its numbers.
     numeric = [
-        any(row[j][1] for row in rows) and all(row[j][1] or not row[j][0] for row in rows)
-        for j in range(len(table.columns))
+        any(row[j][1] for row in rows) and all(row[j][1] or not row[j][0] for row in rows) for j in range(len(table.columns))
     ]
     return {"columns": list(zip(map(str, table.columns), numeric, strict=True)), "rows": rows}
 

@@ -117,9 +117,7 @@ class RunDirectory:
         summaries = [summary for folder in folders if (summary := _summarise(folder)) is not None]
         return sorted(summaries, key=lambda summary: summary.started)
 
-    def start(
-        self, configuration: Mapping[str, Any] | None = None, seed: int | None = None, command: str | None = None
-    ) -> None:
+    def start(self, configuration: Mapping[str, Any] | None = None, seed: int | None = None, command: str | None = None) -> None:
         """Take the run for this process and write ``run.json``; on an existing run, add a record under "resumed".
 
         Leftovers of a killed run are removed. Calling it again while the run is held changes nothing.
@@ -135,7 +133,7 @@ class RunDirectory:
 
         Raises
         ------
-        InvalidArgumentError
+        RunInUseError
             Another process (or another RunDirectory of this one) holds the run.
         FileFormatError
             ``run.json`` is foreign, corrupt, or of a newer version.

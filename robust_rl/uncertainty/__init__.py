@@ -43,5 +43,8 @@ def from_description(name: str, arguments: dict[str, Any]) -> RectangularSet | N
         return None
     if name not in SETS:
         raise FileFormatError(f"the file holds an uncertainty set {name!r} that this version doesn't know")
-    restored = {key: value.astype(bool) if key == "support" and isinstance(value, np.ndarray) else value for key, value in arguments.items()}
+    restored = {
+        key: value.astype(bool) if key == "support" and isinstance(value, np.ndarray) else value
+        for key, value in arguments.items()
+    }
     return SETS[name](**restored)

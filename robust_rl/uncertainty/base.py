@@ -1,7 +1,7 @@
 """What an (s,a)-rectangular uncertainty set is to the rest of the library.
 
-A set gives a numba row function (see :mod:`robust_rl.uncertainty.kernels`) and the numbers it needs for each row. From these come the public
-contract ``worst_case(p, z)`` for single and batched rows, and the Bellman backup over a whole model.
+A set gives a numba row function (see :mod:`robust_rl.uncertainty.kernels`) and the numbers it needs for each row. From these
+come the public contract ``worst_case(p, z)`` for single and batched rows, and the Bellman backup over a whole model.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class WorstCase(NamedTuple):
 class RectangularSet:
     """Base of the (s,a)-rectangular sets: each row (s, a) has a set of its own.
 
-    A subclass names its command-line ``name``, its ``row`` function, whether that needs z sorted, and whether under free support it uses
-    more than the worst of the states that a row doesn't reach.
+    A subclass names its command-line ``name``, its ``row`` function, whether that needs z sorted, and whether under free
+    support it uses more than the worst of the states that a row doesn't reach.
     """
 
     name: ClassVar[str]
@@ -88,7 +88,15 @@ class RectangularSet:
         layout = _single_rows(flat, np.broadcast_to(z, p.shape).reshape(-1, states), pattern)
         # z enters as r(s,a,s'), with V = 0
         values, multipliers, q, _, _ = sweep(
-            type(self).row, layout, np.zeros(states), 0.0, self.radii(shape), self.bounds(layout), layout.rows, sort=self.sort, kernel=True
+            type(self).row,
+            layout,
+            np.zeros(states),
+            0.0,
+            self.radii(shape),
+            self.bounds(layout),
+            layout.rows,
+            sort=self.sort,
+            kernel=True,
         )
         full = np.zeros(flat.shape)
         full[np.repeat(layout.rows, np.diff(layout.ptr)), layout.indices] = q
@@ -108,7 +116,9 @@ class RectangularSet:
         else:
             raise InvalidUncertaintyError(f'{self!r}: a lone row does not tell what is "reachable"; give allowed=')
         if (mask < (p > 0)).any():
-            raise InvalidUncertaintyError(f"{self!r}: allowed excludes a state that p reaches; a support must include all successors")
+            raise InvalidUncertaintyError(
+                f"{self!r}: allowed excludes a state that p reaches; a support must include all successors"
+            )
         return mask
 
     def __eq__(self, other: object) -> bool:
@@ -136,6 +146,7 @@ class RadiusSet(RectangularSet):
         self.support = check_support(support, type(self).__name__)
 
     def radii(self, shape: tuple[int, ...]) -> Array:
+        """Return one radius a row. Raises InvalidUncertaintyError if an array of radii doesn't fit the rows."""
         try:
             return np.ascontiguousarray(np.broadcast_to(self.radius, shape), dtype=np.float64).reshape(-1)
         except ValueError:
@@ -144,6 +155,7 @@ class RadiusSet(RectangularSet):
             ) from None
 
     def describe(self) -> dict[str, Any]:
+        """Return radius and support."""
         return {"radius": self.radius, "support": self.support}
 
 

@@ -1,7 +1,8 @@
 """R-contamination:  U = { (1 - R) p + R q' : q' any distribution on the support }.
 
-The worst q' sits on a lowest z, so the value is (1 - R) p.z + R min z: the nominal backup with discount (1 - R) gamma plus a constant. The set lies
-inside the total-variation ball of the same radius. The multiplier p.z - min z is minus the derivative of the value in R.
+The worst q' sits on a lowest z, so the value is (1 - R) p.z + R min z: the nominal backup with discount (1 - R) gamma plus a
+constant. The set lies inside the total-variation ball of the same radius. The multiplier p.z - min z is minus the derivative
+of the value in R.
 """
 
 from __future__ import annotations

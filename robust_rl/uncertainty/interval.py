@@ -1,8 +1,8 @@
 """Interval sets:  U = { q : l <= q <= u, sum q = 1 },  among them the L-infinity ball  l = max(p - k, 0), u = min(p + k, 1).
 
-The worst case starts from q = l and raises entries to u in ascending order of z until the mass is 1 (O-maximisation of interval MDPs). The entry t that is raised
-last is the threshold: z_t is the multiplier of sum q = 1, and
-for the L-infinity ball the price of the radius is the sum of |z_i - z_t| over the entries that the radius actually binds.
+The worst case starts from q = l and raises entries to u in ascending order of z until the mass is 1 (O-maximisation of
+interval MDPs). The entry t that is raised last is the threshold: z_t is the multiplier of sum q = 1, and for the L-infinity
+ball the price of the radius is the sum of |z_i - z_t| over the entries that the radius actually binds.
 """
 
 from __future__ import annotations
@@ -115,9 +115,11 @@ class Interval(RectangularSet):
             raise InvalidUncertaintyError("Interval: lower exceeds upper somewhere; intervals must not be empty")
 
     def describe(self) -> dict[str, Any]:
+        """Return the bounds."""
         return {"lower": self.lower, "upper": self.upper}
 
     def lay_out(self, model: TabularMDP) -> Layout:
+        """Lay a model out over the states with a positive upper bound, and check that every row admits a distribution."""
         layout = lay_out(model, self._support(model), every_state=True)
         self._check(layout, model.num_actions)
         return layout
@@ -131,6 +133,7 @@ class Interval(RectangularSet):
         return "free" if reach.all() else reach | (model.csr().toarray().reshape(shape) > 0)
 
     def bounds(self, layout: Layout) -> tuple[Array, Array]:
+        """Return lower and upper bound of each entry of the layout."""
         count, states = len(layout.row_reward), layout.num_states
         lengths = np.diff(layout.ptr)
         row = np.repeat(np.arange(count), lengths)
@@ -142,13 +145,16 @@ class Interval(RectangularSet):
         crossed = np.flatnonzero(lower > upper)
         if crossed.size:
             where = _where(int(np.searchsorted(layout.ptr, crossed[0], side="right")) - 1, actions)
-            raise InvalidUncertaintyError(f"Interval: lower {lower[crossed[0]]:g} exceeds upper {upper[crossed[0]]:g} in row {where}")
+            raise InvalidUncertaintyError(
+                f"Interval: lower {lower[crossed[0]]:g} exceeds upper {upper[crossed[0]]:g} in row {where}"
+            )
         lower_sums, upper_sums = (np.diff(np.append(0, np.cumsum(bound))[layout.ptr]) for bound in (lower, upper))
         empty = layout.rows[(lower_sums[layout.rows] > 1 + 1e-9) | (upper_sums[layout.rows] < 1 - 1e-9)]
         if empty.size:
             i = empty[0]
             raise InvalidUncertaintyError(
-                f"Interval: row {_where(i, actions)} admits no distribution: lower bounds sum to {lower_sums[i]:.6g}, upper to {upper_sums[i]:.6g}"
+                f"Interval: row {_where(i, actions)} admits no distribution: "
+                f"lower bounds sum to {lower_sums[i]:.6g}, upper to {upper_sums[i]:.6g}"
             )
 
     def _allowed(self, p: Array, allowed: ArrayLike | None) -> NDArray[np.bool_]:

@@ -1,11 +1,13 @@
 """The sweep that every (s,a)-rectangular set shares.
 
-For each row i = (s, a) it gathers  z(s') = r(s,a,s') + gamma V(s'),  orders z where the set asks for it, and calls the set's row function
+For each row i = (s, a) it gathers  z(s') = r(s,a,s') + gamma V(s'),  orders z where the set asks for it, and calls the set's
+row function
 
     row(p, z, order, radius, lower, upper, q) -> (value, multiplier)
 
-which writes the worst case into q. ``order`` lists the entries of z from lowest to highest, equal ones by index; ``lower`` and ``upper``
-are bounds on q for the sets that have them. The row function is passed as a typed pointer, which numba can cache on disk.
+which writes the worst case into q. ``order`` lists the entries of z from lowest to highest, equal ones by index; ``lower``
+and ``upper`` are bounds on q for the sets that have them. The row function is passed as a typed pointer, which numba can
+cache on disk.
 """
 
 from __future__ import annotations
@@ -56,11 +58,15 @@ def sweep(
     q = np.zeros(len(layout.p) if kernel else 0)
     has_outside = kernel and layout.outside.size
     outside_state, outside_mass = np.zeros(count if has_outside else 0, np.int64), np.zeros(count if has_outside else 0)
-    ranks = np.argsort(value, kind="stable").astype(np.int64) if layout.outside.size or (sort and layout.shares_order) else np.zeros(0, np.int64)
+    ranks = (
+        np.argsort(value, kind="stable").astype(np.int64)
+        if layout.outside.size or (sort and layout.shares_order)
+        else np.zeros(0, np.int64)
+    )
     compiled(_sweep, SWEEP)(
         compiled(row, ROW), layout.ptr, layout.first, layout.indices, layout.p, layout.reward, layout.row_reward, layout.outside,
-        np.ascontiguousarray(rows, dtype=np.int64), np.ascontiguousarray(value), float(discount), radius, bounds[0], bounds[1], ranks,
-        sort, layout.width, 1 if layout.shares_order else 0,
+        np.ascontiguousarray(rows, dtype=np.int64), np.ascontiguousarray(value), float(discount),
+        radius, bounds[0], bounds[1], ranks, sort, layout.width, 1 if layout.shares_order else 0,
         values, multipliers, q, outside_state, outside_mass,
     )  # fmt: skip
     return values, multipliers, q, outside_state, outside_mass

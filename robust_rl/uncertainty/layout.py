@@ -11,12 +11,12 @@ support        next states
 boolean mask   those marked, (S, A, S) or (S, S); must include the successors of (s, a)
 =============  ===================================================================================
 
-A state that (s, a) itself never reaches carries, as r(s, a, s'), the lowest reward among the actions that do reach it from s; if none
-does, the model's own entry. Free rows of sparse models aren't written out: among the states that a row doesn't list, an adversary
-that needs only the worst one is shown just that ("outside"), with the row's reward for unlisted states.
+A state that (s, a) itself never reaches carries, as r(s, a, s'), the lowest reward among the actions that do reach it from s;
+if none does, the model's own entry. Free rows of sparse models aren't written out: among the states that a row doesn't list,
+an adversary that needs only the worst one is shown just that ("outside"), with the row's reward for unlisted states.
 
-Dense and sparse rows share one form: row i has ``p[ptr[i]:ptr[i+1]]``, and its states start at ``indices[first[i]]``. Dense rows all start
-at 0 and share ``indices = 0..S-1``.
+Dense and sparse rows share one form: row i has ``p[ptr[i]:ptr[i+1]]``, and its states start at ``indices[first[i]]``. Dense
+rows all start at 0 and share ``indices = 0..S-1``.
 """
 
 from __future__ import annotations
@@ -65,6 +65,7 @@ class Layout:
 
     @property
     def width(self) -> int:
+        """Length of the longest row."""
         return int(np.diff(self.ptr).max(initial=0))
 
     @property
@@ -80,8 +81,8 @@ def check_support(support: Any, owner: str) -> Support:
     if isinstance(support, np.ndarray) and support.dtype == bool:
         return support
     raise InvalidUncertaintyError(
-        f'{owner} needs support=...: "reachable" lets the adversary move to any successor of the state, "nominal" only to successors of '
-        f'the chosen action, "free" to any state; or give a boolean mask (S, A, S). Got {support!r}'
+        f'{owner} needs support=...: "reachable" lets the adversary move to any successor of the state, "nominal" only to '
+        f'successors of the chosen action, "free" to any state; or give a boolean mask (S, A, S). Got {support!r}'
     )
 
 
@@ -102,7 +103,9 @@ def lay_out(model: TabularMDP, support: Support, *, every_state: bool = False) -
         pattern, shared = np.arange(model.num_states, dtype=np.int32), True
     else:
         pattern, shared = _pattern(model, transitions, rewards, support), False
-    return _fill(model, transitions, rewards, pattern, shared, rows, outside=isinstance(support, str) and support == "free" and not shared)
+    return _fill(
+        model, transitions, rewards, pattern, shared, rows, outside=isinstance(support, str) and support == "free" and not shared
+    )
 
 
 def _dense_views(model: TabularMDP, rows: NDArray[np.int64]) -> Layout:
@@ -140,7 +143,9 @@ def _reward_rows(model: TabularMDP) -> sparse.csr_array | None:
     return sparse.csr_array(model.rewards.reshape(-1, model.num_states))
 
 
-def _pattern(model: TabularMDP, transitions: sparse.csr_array, rewards: sparse.csr_array | None, support: Support) -> sparse.csr_array:
+def _pattern(
+    model: TabularMDP, transitions: sparse.csr_array, rewards: sparse.csr_array | None, support: Support
+) -> sparse.csr_array:
     """CSR matrix whose stored entries are each row's allowed states (or, for free rows, those worth listing)."""
     if not isinstance(support, str):
         return _mask_pattern(model, transitions, support)
@@ -171,9 +176,13 @@ def _mask_pattern(model: TabularMDP, transitions: sparse.csr_array, mask: Any) -
     if mask.shape == (states, states) and not sparse.issparse(mask):
         mask = np.repeat(mask, actions, axis=0)
     if mask.shape not in ((states, actions, states), (states * actions, states)):
-        raise InvalidUncertaintyError(f"the support mask has shape {mask.shape}; expected {(states, actions, states)} or {(states, states)}")
+        raise InvalidUncertaintyError(
+            f"the support mask has shape {mask.shape}; expected {(states, actions, states)} or {(states, states)}"
+        )
     flat = mask if sparse.issparse(mask) else mask.reshape(-1, states)
-    pattern = sparse.csr_array(sparse.diags_array(model.active_rows.astype(float)) @ sparse.csr_array(flat).astype(bool).astype(float))
+    pattern = sparse.csr_array(
+        sparse.diags_array(model.active_rows.astype(float)) @ sparse.csr_array(flat).astype(bool).astype(float)
+    )
     pattern.eliminate_zeros()
     pattern.sort_indices()
     excluded = sparse.coo_array(transitions.astype(bool) > pattern.astype(bool))

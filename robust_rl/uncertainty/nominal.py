@@ -22,4 +22,5 @@ class Nominal(RectangularSet):
     sort = False
 
     def describe(self) -> dict[str, Any]:
+        """Return no arguments: there are none."""
         return {}

@@ -1,12 +1,14 @@
 """Total variation:  U = { q on the support : 1/2 ||q - p||_1 <= sigma }.
 
-The worst case takes mass sigma away from the highest z downwards and puts it on a lowest one (Iyengar, 2005); with m = min z it equals the
-dual  max_alpha  p.min(z, alpha) - sigma (alpha - m),  whose maximiser alpha* is the (1 - sigma)-quantile of z under p, and
+The worst case takes mass sigma away from the highest z downwards and puts it on a lowest one (Iyengar, 2005); with m = min z
+it equals the dual  max_alpha  p.min(z, alpha) - sigma (alpha - m),  whose maximiser alpha* is the (1 - sigma)-quantile of z
+under p, and
 
     value = sigma m + (1 - sigma) CVaR_{1-sigma}(z).
 
-The multiplier is alpha* - m: minus the right derivative of the value in sigma. Among equal z the entries of lowest index keep their mass the longest,
-and the first of the lowest receives what is moved. An L1 ball of radius kappa is total variation kappa / 2.
+The multiplier is alpha* - m: minus the right derivative of the value in sigma. Among equal z the entries of lowest index keep
+their mass the longest, and the first of the lowest receives what is moved. An L1 ball of radius kappa is total variation
+kappa / 2.
 """
 
 from __future__ import annotations

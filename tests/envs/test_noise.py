@@ -200,4 +200,4 @@ def test_noise_refuses_spaces_from_which_it_cannot_draw():
     with pytest.raises(InvalidArgumentError, match="can't be negative"):
         shift("CartPole-v1", observation_noise=-1)
     with pytest.raises(InvalidArgumentError, match="not a probability"):
-        shift("Taxi-v3", observation_noise=2)
+        shift("CliffWalking-v1", observation_noise=2)

@@ -8,6 +8,8 @@ from robust_rl.errors import InvalidArgumentError, MissingDependencyError, NoTab
 
 from .helpers import policy_iteration
 
+TAXI = "Taxi-v3" if "Taxi-v3" in gymnasium.registry else "Taxi-v4"
+
 
 @pytest.mark.parametrize(("env_id", "value"), [("FrozenLake-v1", 0.542025932), ("FrozenLake8x8-v1", 0.414640362)])
 def test_nominal_value_of_frozen_lake_is_the_published_one(env_id, value):
@@ -62,8 +64,8 @@ def test_any_other_wrapper_is_refused_by_name_with_the_remedy(wrap, request):
 
 
 def test_the_table_of_a_shifted_environment_is_the_shifted_table():
-    expected = with_action_noise(tabular("Taxi-v3"), 0.1)
-    model = tabular(shift("Taxi-v3", action_noise=0.1))
+    expected = with_action_noise(tabular(TAXI), 0.1)
+    model = tabular(shift(TAXI, action_noise=0.1))
     np.testing.assert_array_equal(model.transitions.toarray(), expected.transitions.toarray())
     np.testing.assert_array_equal(model.rewards.toarray(), expected.rewards.toarray())
 
@@ -73,6 +75,18 @@ def test_real_tables_can_be_mixed():
     mixed = mix(certain, slippery, 0.5)
     np.testing.assert_allclose(mixed.transitions[0, 1, [4, 0, 1]], [2 / 3, 1 / 6, 1 / 6])
     assert mixed.rewards[14, 2, 15] == 1
+
+
+def test_what_a_table_leaves_out_is_refused():
+    with pytest.raises(NoTableError, match="fickle_passenger"):
+        tabular(TAXI, fickle_passenger=True)
+    assert tabular(TAXI, is_rainy=True).num_states == 501
+
+
+@pytest.mark.parametrize("call", [tabular, shift])
+def test_what_is_no_environment_is_refused(call):
+    with pytest.raises(InvalidArgumentError, match="3 is no Gymnasium environment"):
+        call(3)
 
 
 def test_continuous_environments_have_no_table():

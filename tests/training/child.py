@@ -11,6 +11,8 @@ class SlowWalk(RandomWalk):
     seconds = 0.0
 
     def step(self) -> dict[str, float]:
+        if self.seconds > 1:
+            print("in a long step", flush=True)
         time.sleep(self.seconds)
         return super().step()
 

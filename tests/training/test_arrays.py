@@ -21,9 +21,7 @@ def same_bits(one, other):
 @pytest.mark.parametrize("dtype", _DTYPES)
 @pytest.mark.parametrize("shape", [(), (0,), (3, 0), (5,), (2, 3, 4)])
 def test_arrays_come_back_bit_for_bit(tmp_path, dtype, shape):
-    bits = np.random.default_rng(0).integers(
-        0, 256, size=(int(np.prod(shape)), np.dtype(dtype).itemsize), dtype=np.uint8
-    )
+    bits = np.random.default_rng(0).integers(0, 256, size=(int(np.prod(shape)), np.dtype(dtype).itemsize), dtype=np.uint8)
     array = (bits[:, :1] % 2 == 1).reshape(shape) if dtype == "bool" else bits.reshape(-1).view(dtype).reshape(shape)
     save_arrays(tmp_path / "a.safetensors", {"a": array}, {"n": 1})
     arrays, metadata = load_arrays(tmp_path / "a.safetensors")
@@ -155,9 +153,7 @@ def test_generator_state_holds_no_integer_beyond_64_bits():
     check(generator_state(np.random.default_rng()))
 
 
-@pytest.mark.parametrize(
-    "bad", [{}, {"bit_generator": "os.system"}, {"bit_generator": "PCG64", "seed": None, "state": 3}]
-)
+@pytest.mark.parametrize("bad", [{}, {"bit_generator": "os.system"}, {"bit_generator": "PCG64", "seed": None, "state": 3}])
 def test_a_state_that_is_none_is_refused(bad):
     with pytest.raises(FileFormatError):
         restore_generator(bad)

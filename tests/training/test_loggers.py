@@ -165,9 +165,7 @@ def test_mlflow_starts_a_run_or_joins_the_active_one(monkeypatch):
     assert active.calls == [("active_run", {})]
 
 
-@pytest.mark.parametrize(
-    ("kind", "package"), [(WandbLogger, "wandb"), (MLflowLogger, "mlflow"), (TrackioLogger, "trackio")]
-)
+@pytest.mark.parametrize(("kind", "package"), [(WandbLogger, "wandb"), (MLflowLogger, "mlflow"), (TrackioLogger, "trackio")])
 def test_a_missing_package_is_named_with_its_install_line(monkeypatch, kind, package):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MissingDependencyError, match=f'pip install "{package}"'):

@@ -50,9 +50,7 @@ def test_text_is_escaped_everywhere(tmp_path):
     table = Table([evil], [[evil]], evil)
     read = page(tmp_path, Section(evil, evil, [table, evil, Figure(PNG, evil, evil)]), title=evil, subtitle=evil)
     assert "script" not in [tag for tag, _ in read.tags]
-    assert (
-        sum(word.strip() == evil for word in read.words) == 10
-    )  # title twice, subtitle, heading, 2 texts, table 3, figure
+    assert sum(word.strip() == evil for word in read.words) == 10  # title twice, subtitle, heading, 2 texts, table 3, figure
     assert [attributes["alt"] for tag, attributes in read.tags if tag == "img"] == [evil]
 
 
@@ -96,9 +94,7 @@ def test_numbers_are_formatted_and_right_aligned_with_their_heading(tmp_path):
     assert {"0.333333", "1e-09", "12", "3", "95%"} <= {word.strip() for word in read.words}
 
 
-@pytest.mark.parametrize(
-    "text", ["1", "-1.5e-3", "95 %", "1.2 ± 0.1", "[0.1, 0.2]", "≤ 0.3", "1,000", "inf", "nan", "3/4", ".5"]
-)
+@pytest.mark.parametrize("text", ["1", "-1.5e-3", "95 %", "1.2 ± 0.1", "[0.1, 0.2]", "≤ 0.3", "1,000", "inf", "nan", "3/4", ".5"])
 def test_reads_as_a_number(text):
     assert _is_number(text)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from robust_rl.errors import CheckpointError, FileFormatError, InvalidArgumentError
+from robust_rl.errors import CheckpointError, FileFormatError, InvalidArgumentError, RunInUseError
 from robust_rl.training import RunDirectory
 
 
@@ -110,9 +110,7 @@ def test_metrics_come_back_with_their_infinities_and_every_line_is_json(tmp_path
         json.loads(line, parse_constant=refuse)
 
 
-@pytest.mark.parametrize(
-    "metrics", [{"step": 1}, {"time": 1}, {"a/b": "text"}, {"a/b": None}, {"a/b": np.ones(2)}, None]
-)
+@pytest.mark.parametrize("metrics", [{"step": 1}, {"time": 1}, {"a/b": "text"}, {"a/b": None}, {"a/b": np.ones(2)}, None])
 def test_what_is_no_metric_is_refused(tmp_path, metrics):
     with pytest.raises(InvalidArgumentError):
         RunDirectory(tmp_path / "r").log(1, metrics)
@@ -223,7 +221,7 @@ def test_a_second_process_is_turned_away_and_told_who_is_there(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 1
     assert f"in use by process {os.getpid()}" in done.stderr
-    with pytest.raises(InvalidArgumentError, match="in use"):
+    with pytest.raises(RunInUseError, match="in use"):
         RunDirectory(tmp_path / "r").start()
     assert (tmp_path / "r" / "run.json").read_bytes() == before
     run.start()  # its own holder may ask again

@@ -61,7 +61,8 @@ def garnet(
     successors = _distinct(rng, rows, states, branching)
     cuts = np.sort(rng.random((rows, branching - 1)), axis=1)
     probabilities = np.diff(cuts, axis=1, prepend=0.0, append=1.0)
-    pointers = np.arange(rows + 1) * branching
+    small = rows * branching <= np.iinfo(np.int32).max  # 32-bit pointers let the indices stay at 32 bits too
+    pointers = np.arange(rows + 1, dtype=np.int32 if small else np.int64) * branching
     transitions = sparse.csr_array((probabilities.ravel(), successors.ravel(), pointers), shape=(rows, states))
     drawn = rng.random((states, actions)) if rewards == "uniform" else rng.standard_normal((states, actions))
     return TabularMDP(transitions, drawn)

@@ -1,0 +1,36 @@
+# Each target sets itself up on a machine that has Python 3.11, make and pip, and nothing else.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: demo test lint bench clean
+
+demo: .venv/core  ## the main job: trained in still air, deployed in wind
+	$(BIN)/python examples/still_air_to_wind.py runs/still-air-to-wind
+
+test: lint  ## everything that CI checks
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+lint: .venv/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: .venv/dev  ## side-by-side ratios; the figures are committed in benchmarks/
+	$(BIN)/python benchmarks/backup.py
+
+.venv/core: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(PIP) -c constraints.txt -e '.[report]'
+	touch $@
+
+# the CPU build of torch first, so that nothing else pulls the CUDA one
+.venv/dev: .venv/core
+	$(PIP) -c constraints.txt torch==2.13.0
+	$(PIP) -c constraints.txt -e '.[dev,torch]'
+	touch $@
+
+clean:
+	rm -rf .venv dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
