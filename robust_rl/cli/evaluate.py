@@ -33,10 +33,12 @@ def evaluate(
 
     robust-rl evaluate runs/<name> --shift action_noise=0,0.05,0.1,0.2,0.3 --shift is_slippery=true
     """
-    agent = RobustVI.load(RunDirectory(run).result / "policy")
+    shifts = [envs.parse_shift(text) for text in shift]
+    RunDirectory(run).read()  # refuses what is no run, before anything is made there
+    agent = RobustVI.load(run / "result" / "policy")
     nominal = solve(agent.model, None, discount=agent.discount, horizon=agent.horizon)
     env = agent.model if agent.env_id is None else envs.make(agent.env_id, **agent.env_kwargs)
-    tables = evaluate_shifts({"nominal": nominal, "robust": agent.solution}, env, [envs.parse_shift(text) for text in shift])
+    tables = evaluate_shifts({"nominal": nominal, "robust": agent.solution}, env, shifts)
     result = RunDirectory(run).result
     write_json(result / "evaluation.json", {name: table.to_dict() for name, table in tables.items()})
     report = write_agent_report(result / "report.html", agent, nominal, tables)

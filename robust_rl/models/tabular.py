@@ -204,7 +204,12 @@ class TabularMDP:
             else:
                 arrays[name] = matrix
         header = {"format": np.array(FORMAT), "version": np.array(VERSION)}
-        np.savez_compressed(path, **cast("dict[str, Any]", header | arrays))
+        temporary = path.with_suffix(".tmp.npz")  # a full disk or a kill leaves an earlier file as it was
+        try:
+            np.savez_compressed(temporary, **cast("dict[str, Any]", header | arrays))
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
         return path
 
     @classmethod
@@ -217,15 +222,12 @@ class TabularMDP:
             If the file is corrupt, foreign, or of a newer format version.
         """
         arrays = _read_npz(Path(path))
-        num_states = len(arrays["start"])
-        matrices = {name: _matrix(arrays, name, num_states) for name in ("transitions", "rewards")}
-        return cls(
-            matrices["transitions"],
-            matrices["rewards"],
-            start=arrays["start"],
-            terminal=arrays["terminal"],
-            action_mask=arrays["action_mask"],
-        )
+        try:
+            vectors = {name: arrays[name] for name in ("start", "terminal", "action_mask")}
+            matrices = {name: _matrix(arrays, name, len(vectors["start"])) for name in ("transitions", "rewards")}
+        except KeyError as error:
+            raise FileFormatError(f"{path} is incomplete: {error} is missing") from None
+        return cls(**matrices, **vectors)
 
     def __repr__(self) -> str:
         layout = "csr" if self.is_sparse else "dense"

@@ -6,6 +6,8 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
 
 from robust_rl.errors import InvalidArgumentError
 from robust_rl.models.tabular import TabularMDP
@@ -33,8 +35,12 @@ class TabularEnv(gymnasium.Env[int, int]):
         self.render_mode = render_mode
         self.observation_space = gymnasium.spaces.Discrete(model.num_states)
         self.action_space = gymnasium.spaces.Discrete(model.num_actions)
-        self._rows = model.csr()
-        self._start = np.cumsum(model.start)
+        rows = model.csr()
+        self._ptr, self._successors, self._rewards = rows.indptr, rows.indices, entry_rewards(model, rows)
+        # one running sum over all rows; a draw within a row is then one binary search between two of its entries
+        self._cumulative = np.append(0.0, np.cumsum(rows.data))
+        self._masks = model.action_mask.astype(np.int8)
+        self._start = np.append(0.0, np.cumsum(model.start))
         self.state = int(np.argmax(model.start))
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[int, dict[str, Any]]:
@@ -54,25 +60,30 @@ class TabularEnv(gymnasium.Env[int, int]):
         if not self.action_space.contains(action) or not model.action_mask[state, action]:
             raise InvalidArgumentError(f"action {action} is not available in state {state}")
         row = state * model.num_actions + int(action)
-        entries = slice(self._rows.indptr[row], self._rows.indptr[row + 1])
-        self.state = int(self._rows.indices[entries][self._draw(np.cumsum(self._rows.data[entries]))])
-        return self.state, self._reward(state, int(action), self.state), bool(model.terminal[self.state]), False, self._info()
+        first, last = self._ptr[row], self._ptr[row + 1]
+        entry = first + self._draw(self._cumulative[first : last + 1])
+        self.state = int(self._successors[entry])
+        return self.state, float(self._rewards[entry]), bool(model.terminal[self.state]), False, self._info()
 
     def render(self) -> str | None:  # type: ignore[override]
         """Return the state as text when ``render_mode="ansi"``."""
         return f"state {self.state}" if self.render_mode == "ansi" else None
 
     def _draw(self, cumulative: np.ndarray) -> int:
-        # scaling by the last entry keeps the draw inside the support when rounding leaves the sum a hair below 1
-        return int(np.searchsorted(cumulative, self.np_random.random() * cumulative[-1], side="right"))
-
-    def _reward(self, state: int, action: int, next_state: int) -> float:
-        model = self.model
-        if not model.has_transition_rewards:
-            return float(model.rewards[state, action])
-        if model.is_sparse:
-            return float(model.rewards[state * model.num_actions + action, next_state])
-        return float(model.rewards[state, action, next_state])
+        """Draw an index in proportion to the differences of an increasing array; the ends need not be 0 and 1."""
+        first, last = cumulative[0], cumulative[-1]
+        index = cumulative[1:].searchsorted(first + self.np_random.random() * (last - first), side="right")
+        return min(int(index), len(cumulative) - 2)  # rounding may carry the draw to the very end
 
     def _info(self) -> dict[str, Any]:
-        return {"action_mask": self.model.action_mask[self.state].astype(np.int8)}
+        return {"action_mask": self._masks[self.state].copy()}
+
+
+def entry_rewards(model: TabularMDP, rows: sparse.csr_array) -> NDArray[np.float64]:
+    """Return the reward of every stored entry of ``model.csr()``, whatever the layout of the rewards."""
+    row = np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))
+    if not model.has_transition_rewards:
+        return np.asarray(model.rewards.reshape(-1)[row])
+    if model.is_sparse:
+        return np.asarray(model.rewards[row, rows.indices]).ravel()
+    return np.asarray(model.rewards.reshape(-1, model.num_states)[row, rows.indices])

@@ -8,6 +8,7 @@ import numpy as np
 from scipy import sparse
 
 from robust_rl.models.tabular import TabularMDP
+from robust_rl.models.tabular_env import entry_rewards
 
 
 def with_kernel(model: TabularMDP, kernel: sparse.csr_array, rewards: sparse.csr_array) -> TabularMDP:
@@ -51,9 +52,5 @@ def _shifted_blocks(blocks: Sequence[sparse.csr_array], shape: tuple[int, int]) 
 
 
 def _reward_rows(model: TabularMDP) -> sparse.csr_array:
-    if model.is_sparse and model.has_transition_rewards:
-        return model.rewards
-    if model.has_transition_rewards:
-        return sparse.csr_array(model.rewards.reshape(-1, model.num_states))
-    pattern = model.csr().astype(bool).astype(float)
-    return sparse.csr_array(sparse.diags_array(model.rewards.ravel()) @ pattern)
+    rows = model.csr()
+    return sparse.csr_array((entry_rewards(model, rows), rows.indices, rows.indptr), shape=rows.shape)

@@ -136,7 +136,7 @@ def _arrow(ax: Any, cell: tuple[int, int], direction: tuple[int, int], colour: s
 
 
 def adversary_map(solution: Solution, grid: Grid, model: TabularMDP) -> Figure:
-    """Draw where the adversary moves the mass: arrows lead to receiving states, darker cells see more visits in the worst case."""
+    """Draw where the adversary moves the mass: arrows lead to receiving states, darker cells see more visits in the worst."""
     moves = mass_moved(solution, model)
     made, ((ax,),) = figure(1, 1, grid.shape[1] * 0.7 + 1.2, grid.shape[0] * 0.7 + 0.8)
     image = ax.imshow(

@@ -127,8 +127,10 @@ class Trainer:
             The disk is full; the checkpoints before survive.
         FileFormatError
             No checkpoint is intact, or the run is of a newer version.
+        RunInUseError
+            Another process holds the run.
         InvalidArgumentError
-            Another process holds the run, the run has checkpoints and ``resume`` is false, or a metric is no number.
+            The run has checkpoints and ``resume`` is false, or a metric is no number.
         """
         self.trainable, self.step, self._saved_step = trainable, 0, None
         self.stop_reason, self.interrupted, self._save_requested = None, False, False

@@ -1,0 +1,185 @@
+"""Every command, as a user types it. A new one joins the list of help texts with one line."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+import robust_rl as rr
+from tests.worlds import random_model
+
+COMMANDS = ["solve", "evaluate", "runs", "envs", "sets"]
+CLIFF = ["solve", "CliffWalking-v1", "--set", "tv", "--radius", "0.1", "--support", "reachable", "--discount", "0.99"]
+
+
+def call(*arguments, cwd=None, **keywords):
+    environment = os.environ | {"COLUMNS": "200", "NO_COLOR": "1"}
+    return subprocess.run(
+        [sys.executable, "-m", "robust_rl", *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=120,
+        **keywords,
+    )
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(command):
+    shown = call(command, "--help")
+    assert shown.returncode == 0
+    assert "--json" in shown.stdout
+    assert "--debug" in shown.stdout
+
+
+def test_help_lists_every_command_and_the_first_steps():
+    shown = call("--help").stdout
+    assert all(re.search(rf"\b{command}\b", shown) for command in COMMANDS)
+    assert "robust-rl solve CliffWalking-v1" in shown
+    assert "--install-completion" in shown
+
+
+def test_solve_evaluate_runs(tmp_path):
+    pytest.importorskip("matplotlib")
+    solved = call(*CLIFF, "--json", cwd=tmp_path)
+    assert solved.returncode == 0, solved.stderr
+    result = json.loads(solved.stdout)
+    assert result["lower"] <= result["value"] <= result["upper"]
+    assert result["value"] == pytest.approx(-33.6291715, abs=1e-5)
+    run = tmp_path / result["run"]
+    assert {"run.json", "metrics.jsonl", "checkpoints", "result"} <= {path.name for path in run.iterdir()}
+    shown = call("evaluate", result["run"], "--shift", "action_noise=0,0.3", "--shift", "is_slippery=true", cwd=tmp_path)
+    assert shown.returncode == 0, shown.stderr
+    assert "-189.3 to -112.2" in shown.stdout
+    assert "-35.44" in shown.stdout
+    assert "-1800 to -1158" in shown.stdout
+    page = (run / "result" / "report.html").read_text()
+    assert page.count("data:image/svg+xml") >= 5
+    assert "http://" not in re.sub(r"data:[^\"']*", "", page).replace("http://www.w3.org", "")
+    assert "-189.3 to -112.2" in page
+    evaluation = json.loads((run / "result" / "evaluation.json").read_text())
+    assert {cell["column"] for cell in evaluation["action_noise"]["cells"]} == {"0", "0.3"}
+    listed = json.loads(call("runs", "--json", cwd=tmp_path).stdout)
+    assert [(r["run"], r["status"]) for r in listed] == [(result["run"], "finished")]
+    assert call(*CLIFF, "--out", result["run"], cwd=tmp_path).returncode == 0, "solving into a finished run finds it done"
+
+
+def test_solve_a_model_file_over_a_horizon(tmp_path):
+    pytest.importorskip("matplotlib")
+    random_model(1).save(tmp_path / "model")
+    solved = call(
+        "solve",
+        "model.npz",
+        "--set",
+        "linf",
+        "--radius",
+        "0.05",
+        "--support",
+        "free",
+        "--horizon",
+        "7",
+        "--out",
+        "run",
+        "--json",
+        cwd=tmp_path,
+    )
+    assert solved.returncode == 0, solved.stderr
+    assert json.loads(solved.stdout)["steps"] == 7
+    shown = call("evaluate", "run", "--shift", "action_noise=0,0.5", "--json", cwd=tmp_path)
+    assert shown.returncode == 0, shown.stderr
+    assert set(json.loads(shown.stdout)) == {"action_noise", "report"}
+
+
+def test_envs_and_sets_are_listed_for_machines_and_people():
+    ids = {record["id"] for record in json.loads(call("envs", "--json").stdout)}
+    assert {"CliffWalking-v1", "FrozenLake-v1", "Taxi-v3", "Blackjack-v1", "robust_rl/RiverSwim-v0"} <= ids
+    assert {record["set"] for record in json.loads(call("sets", "--json").stdout)} == {
+        "tv",
+        "contamination",
+        "linf",
+        "interval",
+        "none",
+    }
+    assert "Ball of total variation" in call("sets").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["solve", "CliffWalkin-v1", *CLIFF[2:]], "did you mean CliffWalking-v1"),
+        (["solve", "CartPole-v1", *CLIFF[2:]], "no transition table"),
+        ([*CLIFF, "--radius", "1.5"], r"radius 1.5 is outside \[0, 1\]"),
+        ([*CLIFF, "--radius", "nan"], "radius nan is outside"),
+        ([*CLIFF, "--set", "tvv"], "did you mean tv"),
+        ([*CLIFF, "--support", "somewhere"], "needs support"),
+        ([*CLIFF[:4], *CLIFF[6:]], "--set tv needs --radius"),
+        ([*CLIFF[:8]], "exactly one of discount and horizon"),
+        ([*CLIFF, "--horizon", "5"], "exactly one of discount and horizon"),
+        ([*CLIFF, "--discount", "1"], "some policy may never end"),
+        ([*CLIFF, "--set", "interval"], "use it from Python"),
+        ([*CLIFF, "--env-arg", "is_slipery=true"], "is_slipery"),
+        ([*CLIFF, "--env-arg", "is_slippery"], "name=value"),
+        (["evaluate", "nowhere", "--shift", "action_noise=0"], "nowhere"),
+        (["evaluate", "nowhere", "--shift", "nonsense"], "name=value"),
+        (["solve", "nowhere.npz", *CLIFF[2:]], "no model file at nowhere.npz"),
+    ],
+)
+def test_a_mistake_costs_one_line_and_leaves_no_run(arguments, message, tmp_path):
+    failed = call(*arguments, cwd=tmp_path)
+    assert failed.returncode in (1, 2)
+    assert re.search(message, failed.stderr), failed.stderr
+    assert failed.stderr.startswith("error:")
+    assert failed.stderr.count("\n") == 1
+    assert "Traceback" not in failed.stderr
+    assert failed.stdout == ""
+    assert not (tmp_path / "runs").exists()
+    assert "Traceback" in call(*arguments, "--debug", cwd=tmp_path).stderr
+
+
+def test_ctrl_c_saves_and_the_same_command_goes_on(tmp_path):
+    """Interrupted in the middle of a long solve, then run again: it ends as if nothing had happened."""
+    pytest.importorskip("matplotlib")
+    command = [
+        "solve",
+        "FrozenLake-v1",
+        "--set",
+        "tv",
+        "--radius",
+        "0.02",
+        "--support",
+        "nominal",
+        "--discount",
+        "0.9999",
+        "--tol",
+        "1e-5",
+    ]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "robust_rl", *command, "--out", "run"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    metrics = tmp_path / "run" / "metrics.jsonl"
+    deadline = time.monotonic() + 60
+    while not (metrics.exists() and metrics.stat().st_size > 2000) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    if process.returncode == 0:
+        pytest.skip("the solve was over before the signal came")
+    assert process.returncode == 130, errors
+    assert "resume" in errors
+    resumed = call(*command, "--out", "run", "--json", cwd=tmp_path)
+    assert resumed.returncode == 0, resumed.stderr
+    whole = call(*command, "--out", "whole", "--json", cwd=tmp_path)
+    keys = ("value", "lower", "upper", "gap", "steps")
+    assert [json.loads(resumed.stdout)[key] for key in keys] == [json.loads(whole.stdout)[key] for key in keys]
+    first, second = (rr.RobustVI.load(tmp_path / name / "result" / "policy").solution for name in ("run", "whole"))
+    assert first.value.tobytes() == second.value.tobytes()

@@ -1,0 +1,44 @@
+"""One contract for every Trainable: step, log, kill, resume to the same bits, finish. A new one joins with one line."""
+
+import pytest
+
+import robust_rl as rr
+from robust_rl.solvers import BackwardInduction, ValueIteration
+from tests.training.contract import check_trainable
+from tests.worlds import random_model
+
+BALL = rr.TotalVariation(0.1, support="free")
+
+
+def torch_regression():
+    pytest.importorskip("torch")
+    from tests.training.test_torch import LinearRegression
+
+    return LinearRegression()
+
+
+TRAINABLES = {
+    "value iteration": lambda: ValueIteration(random_model(0), BALL, discount=0.9, tol=1e-6),
+    "value iteration, nominal": lambda: ValueIteration(random_model(0, sparse=True), None, discount=0.9, tol=1e-6),
+    "value iteration, shortest path": lambda: ValueIteration(rr.envs.tabular("Blackjack-v1", sab=False), None, discount=1.0),
+    "backward induction": lambda: BackwardInduction(random_model(0), BALL, horizon=7),
+    "torch optimiser loop": torch_regression,
+}
+
+
+@pytest.mark.parametrize("name", TRAINABLES)
+def test_every_trainable_keeps_the_contract(name, tmp_path):
+    check_trainable(TRAINABLES[name], tmp_path)
+
+
+def test_fifty_random_kills_of_a_solver_resume_to_the_same_bits(tmp_path):
+    """Each kill falls before, in or after a step, or in a save; the contract compares the last checkpoint byte for byte."""
+    import numpy as np
+
+    kills = sorted(np.random.default_rng(0).choice(np.arange(1, 61), size=17, replace=False).tolist())
+    cliff, ball = rr.envs.tabular("CliffWalking-v1"), rr.TotalVariation(0.1, support="reachable")
+    done = check_trainable(
+        lambda: ValueIteration(cliff, ball, discount=0.99), tmp_path, max_steps=60, checkpoint_every=7, kills=kills
+    )
+    assert 3 * len(kills) >= 50
+    assert done.iterations == 60
