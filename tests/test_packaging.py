@@ -64,4 +64,5 @@ def test_links_at_the_root_lead_into_the_package():
         pytest.skip("not a source checkout")
     for name in ("envs", "alignment", "extras"):
         assert (ROOT / name).is_symlink()
-        assert (ROOT / name).resolve() == ROOT / "robust_rl" / name
+        assert (ROOT / name / "__init__.py").resolve() == ROOT / "robust_rl" / name / "__init__.py"
+        assert (ROOT / name / "__init__.py").exists()
