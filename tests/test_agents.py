@@ -5,7 +5,7 @@ import robust_rl as rr
 from robust_rl.errors import FileFormatError, InvalidArgumentError, NoTableError, UnknownNameError
 from robust_rl.evaluation import confidence_interval, rollout
 from robust_rl.training import RunDirectory, load_arrays, save_arrays
-from tests.worlds import random_model
+from tests.worlds import TAXI, random_model
 
 REACHABLE = rr.TotalVariation(0.1, support="reachable")
 
@@ -17,7 +17,7 @@ AGENTS = {
     "RobustVI, composite observations": lambda: rr.RobustVI(
         "Blackjack-v1", REACHABLE, discount=1.0, env_kwargs={"sab": False}
     ).learn(),
-    "RobustVI, sparse": lambda: rr.RobustVI("Taxi-v3", REACHABLE, discount=0.9).learn(),
+    "RobustVI, sparse": lambda: rr.RobustVI(TAXI, REACHABLE, discount=0.9).learn(),
     "RobustVI, arrays": lambda: rr.RobustVI(
         random_model(1, sparse=True), rr.TotalVariation(np.full((5, 3), 0.1), support=np.ones((5, 3, 5), bool)), discount=0.9
     ).learn(),

@@ -11,7 +11,7 @@ import time
 import pytest
 
 import robust_rl as rr
-from tests.worlds import random_model
+from tests.worlds import TAXI, random_model
 
 COMMANDS = ["solve", "evaluate", "runs", "envs", "sets"]
 CLIFF = ["solve", "CliffWalking-v1", "--set", "tv", "--radius", "0.1", "--support", "reachable", "--discount", "0.99"]
@@ -98,7 +98,7 @@ def test_solve_a_model_file_over_a_horizon(tmp_path):
 
 def test_envs_and_sets_are_listed_for_machines_and_people():
     ids = {record["id"] for record in json.loads(call("envs", "--json").stdout)}
-    assert {"CliffWalking-v1", "FrozenLake-v1", "Taxi-v3", "Blackjack-v1", "robust_rl/RiverSwim-v0"} <= ids
+    assert {"CliffWalking-v1", "FrozenLake-v1", TAXI, "Blackjack-v1", "robust_rl/RiverSwim-v0"} <= ids
     assert {record["set"] for record in json.loads(call("sets", "--json").stdout)} == {
         "tv",
         "contamination",

@@ -6,7 +6,7 @@ import pytest
 import robust_rl as rr
 from robust_rl.pictures.moves import mass_moved
 from robust_rl.table import Estimate, Table
-from tests.worlds import random_model
+from tests.worlds import TAXI, random_model
 
 pytest.importorskip("matplotlib")
 from robust_rl import pictures
@@ -29,7 +29,7 @@ def test_grids_are_read_from_the_environments():
         grid = pictures.grid_of(env, agent.model)
         assert grid.directions == ((0, -1), (1, 0), (0, 1), (-1, 0)), "left, down, right, up"
         assert grid.letters[0, 0] == "S"
-    taxi = rr.envs.make("Taxi-v3")
+    taxi = rr.envs.make(TAXI)
     assert pictures.grid_of(taxi, rr.envs.tabular(taxi)) is None
 
 

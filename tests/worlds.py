@@ -1,8 +1,12 @@
 """Random models for tests, dense and sparse, with zeros, masks, terminal states and both kinds of reward."""
 
+import gymnasium
 import numpy as np
 
 import robust_rl as rr
+
+# gymnasium 1.4 renamed it
+TAXI = "Taxi-v3" if "Taxi-v3" in gymnasium.registry else "Taxi-v4"
 
 
 def random_model(seed, *, states=5, actions=3, transition_rewards=True, sparse=False, terminal=True, masked=True):

@@ -11,7 +11,6 @@ from robust_rl import envs
 from robust_rl.agents import RobustVI
 from robust_rl.cli import options
 from robust_rl.evaluation import evaluate_shifts
-from robust_rl.reports import write_agent_report
 from robust_rl.solvers import solve
 from robust_rl.training import RunDirectory, write_json
 
@@ -41,9 +40,9 @@ def evaluate(
     tables = evaluate_shifts({"nominal": nominal, "robust": agent.solution}, env, shifts)
     result = RunDirectory(run).result
     write_json(result / "evaluation.json", {name: table.to_dict() for name, table in tables.items()})
-    report = write_agent_report(result / "report.html", agent, nominal, tables)
+    report = options.report(RunDirectory(run), agent, nominal, tables)
     if json:
-        options.print_json({name: table.to_dict() for name, table in tables.items()} | {"report": str(report)})
+        options.print_json({name: table.to_dict() for name, table in tables.items()} | {"report": report})
         return
     for table in tables.values():
         options.console.print(str(table), markup=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,8 +15,13 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 
 from robust_rl import envs
-from robust_rl.errors import InvalidArgumentError
+from robust_rl.agents import RobustVI
+from robust_rl.errors import InvalidArgumentError, MissingDependencyError
 from robust_rl.models import TabularMDP
+from robust_rl.reports import write_agent_report
+from robust_rl.solvers import Solution
+from robust_rl.table import Table
+from robust_rl.training import RunDirectory
 from robust_rl.uncertainty import Interval, RectangularSet, set_class
 
 SetName = Annotated[
@@ -104,6 +110,15 @@ def print_records(records: list[dict[str, Any]], as_json: bool, empty: str = "no
         for record in records:
             grid.add_row(*(escape("" if value is None else str(value)) for value in record.values()))
         console.print(grid)
+
+
+def report(run: RunDirectory, agent: RobustVI, nominal: Solution, shifts: Mapping[str, Table]) -> str | None:
+    """Write the run's report, or say on stderr what it would take: a result is worth having without its pictures."""
+    try:
+        return str(write_agent_report(run.result / "report.html", agent, nominal, shifts))
+    except MissingDependencyError as error:
+        Console(stderr=True, highlight=False, soft_wrap=True).print("no report:", escape(str(error)))
+        return None
 
 
 def problem(discount: float | None, horizon: int | None) -> str:

@@ -9,7 +9,6 @@ import typer
 
 from robust_rl.agents import RobustVI
 from robust_rl.cli import options
-from robust_rl.reports import write_agent_report
 from robust_rl.solvers import solve as solve_model
 from robust_rl.training import RunDirectory
 
@@ -61,8 +60,8 @@ def solve(
     if agent.interrupted:
         raise typer.Exit(130)
     nominal = solve_model(agent.model, None, discount=discount, horizon=horizon, tol=tol)
-    report = write_agent_report(run.result / "report.html", agent, nominal, {})
-    result = agent.summary() | {"run": str(run.path), "policy": str(run.result / "policy.safetensors"), "report": str(report)}
+    report = options.report(run, agent, nominal, {})
+    result = agent.summary() | {"run": str(run.path), "policy": str(run.result / "policy.safetensors"), "report": report}
     if json:
         options.print_json(result)
         return

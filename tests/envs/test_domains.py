@@ -23,11 +23,11 @@ ALL = [getattr(domains, name) for name in domains.__all__]
     ],
     ids=["RiverSwim-6", "machine20", "CRAAM machine", "CRAAM RiverSwim"],
 )
-def test_nominal_value_at_state_0_is_the_published_one(model, discount, value):
+def test_nominal_value_at_state_0_agrees_with_the_reference_table(model, discount, value):
     assert policy_iteration(model, discount)[0] == pytest.approx(value, rel=5e-9)
 
 
-def test_best_nominal_value_of_river_swim_is_the_published_one():
+def test_best_nominal_value_of_river_swim_agrees_with_the_reference_table():
     assert policy_iteration(domains.river_swim(), 0.99).max() == pytest.approx(3.28805624, rel=5e-9)
 
 
@@ -57,7 +57,7 @@ def test_large_models_turn_sparse_and_mean_the_same(domain, monkeypatch):
     np.testing.assert_array_equal(model.expected_rewards(), expected.expected_rewards())
 
 
-def test_river_swim_right_moves_as_published():
+def test_river_swim_right_moves_as_specified():
     kernel = domains.river_swim().transitions[:, 1]
     np.testing.assert_allclose(kernel[0], [0.6, 0.4, 0, 0, 0, 0])
     np.testing.assert_allclose(kernel[2], [0, 0.35, 0.6, 0.05, 0, 0])

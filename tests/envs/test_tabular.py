@@ -6,13 +6,14 @@ from gymnasium import wrappers
 from robust_rl.envs import domains, make, mix, shift, tabular, with_action_noise
 from robust_rl.errors import InvalidArgumentError, MissingDependencyError, NoTableError, UnknownNameError
 
+from tests.worlds import TAXI
+
 from .helpers import policy_iteration
 
-TAXI = "Taxi-v3" if "Taxi-v3" in gymnasium.registry else "Taxi-v4"
 
 
 @pytest.mark.parametrize(("env_id", "value"), [("FrozenLake-v1", 0.542025932), ("FrozenLake8x8-v1", 0.414640362)])
-def test_nominal_value_of_frozen_lake_is_the_published_one(env_id, value):
+def test_nominal_value_of_frozen_lake_agrees_with_the_reference_table(env_id, value):
     assert policy_iteration(tabular(env_id), 0.99)[0] == pytest.approx(value, rel=5e-9)
 
 

@@ -9,7 +9,7 @@ from scipy.sparse import csr_array
 import robust_rl as rr
 from robust_rl.errors import FileFormatError, InvalidArgumentError, InvalidModelError, NoTableError
 from robust_rl.models import unroll
-from tests.worlds import random_model
+from tests.worlds import TAXI, random_model
 
 P = np.array([[[0.5, 0.5], [1.0, 0.0]], [[0.0, 1.0], [0.25, 0.75]]])
 R = np.array([[1.0, 0.0], [0.0, 2.0]])
@@ -135,7 +135,7 @@ def test_gymnasium_tables_drop_zero_probabilities_and_average_repeated_successor
 
 
 def test_taxi_ends_in_an_extra_state_because_its_goal_is_also_passed_through():
-    taxi = rr.TabularMDP.from_env(gymnasium.make("Taxi-v3"))
+    taxi = rr.TabularMDP.from_env(gymnasium.make(TAXI))
     assert taxi.num_states == 501
     assert taxi.terminal.nonzero()[0].tolist() == [500]
     assert rr.solve(taxi, None, discount=0.99).value[:500].max() == pytest.approx(20.0, abs=1e-6)

@@ -13,6 +13,9 @@ from robust_rl.errors import ConvergenceWarning, InvalidArgumentError, UnknownNa
 from robust_rl.solvers import BackwardInduction, ValueIteration
 from tests.worlds import random_model
 
+# HiGHS's default tolerances of 1e-7 would accept a point that violates what a radius of 1e-8 changes
+TIGHT = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10}
+
 
 def extreme_points(p, radius):
     """Points that contain every worst case of a total-variation ball: remove mass in some order, put it on one state."""
@@ -40,7 +43,7 @@ def robust_optimum(model, radius, discount):
             for q in points[s, a]:
                 a_ub.append(np.eye(states)[s] - discount * q)
                 b_ub.append(q @ model.rewards[s, a] if model.has_transition_rewards else model.rewards[s, a])
-        found = linprog(-np.ones(states), A_ub=np.array(a_ub), b_ub=b_ub, bounds=(None, None), method="highs-ds")
+        found = linprog(-np.ones(states), A_ub=np.array(a_ub), b_ub=b_ub, bounds=(None, None), method="highs-ds", options=TIGHT)
         assert found.status == 0
         best = np.maximum(best, found.x)
     return best

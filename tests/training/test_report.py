@@ -9,6 +9,9 @@ from robust_rl.errors import InvalidArgumentError, MissingDependencyError
 from robust_rl.training import Figure, RunDirectory, Section, Table, write_report
 from robust_rl.training.report import _is_number
 
+pytest.importorskip("jinja2")
+pytest.importorskip("matplotlib")
+
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 20
 
 
