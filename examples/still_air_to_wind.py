@@ -55,7 +55,7 @@ def study(world: World, folder: Path) -> list[Section]:
     """Return a world's sections of the report, after printing its tables."""
     env = rr.envs.make(world.name, **world.env_kwargs)
     agent = rr.RobustVI(world.name, UNCERTAINTY, discount=DISCOUNT, env_kwargs=world.env_kwargs).learn()
-    nominal = rr.solve(agent.model, None, discount=DISCOUNT)
+    nominal = agent.nominal().solution
     tables = rr.evaluate_shifts({"nominal, all tie-breaks": nominal, "robust, TV 0.1 reachable": agent}, env, world.shifts)
     print(f"\n{world.name} {world.env_kwargs or ''}")
     for table in tables.values():

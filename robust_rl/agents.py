@@ -5,6 +5,7 @@ An agent is a thin cover over a planner. Everything it knows is in ``agent.solut
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,13 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 from gymnasium.wrappers import TransformObservation
+from numpy.typing import NDArray
 
 from robust_rl import envs, policy_file
 from robust_rl.errors import InvalidArgumentError
 from robust_rl.models import TabularMDP, unroll, with_kernel
 from robust_rl.solvers import Solution, planner
+from robust_rl.solvers.criterion import check_criterion
 from robust_rl.solvers.planning import warn_if_loose
 from robust_rl.training import Callback, RunDirectory, Trainer
 from robust_rl.uncertainty import RectangularSet
@@ -75,8 +78,9 @@ class RobustVI:
         tol: float = 1e-6,
     ) -> None:
         self.env_id, self.env_kwargs, self.observation_space, self.action_space, self.model = _open(env, env_kwargs or {})
-        self.uncertainty, self.discount, self.horizon, self.tol = uncertainty, discount, horizon, tol
-        self.planner = planner(self.model, uncertainty, discount=discount, horizon=horizon, tol=tol)
+        self.uncertainty, self.tol = uncertainty, float(tol)
+        self.discount, self.horizon = check_criterion(discount, horizon)
+        self.planner = planner(self.model, uncertainty, discount=self.discount, horizon=self.horizon, tol=self.tol)
         self.interrupted = False
         self._solution: Solution | None = None
 
@@ -84,7 +88,7 @@ class RobustVI:
     def solution(self) -> Solution:
         """What has been learned. Raises InvalidArgumentError before ``learn``."""
         if self._solution is None:
-            raise InvalidArgumentError("this agent has learned nothing yet; call learn() first")
+            raise InvalidArgumentError("this agent has no solution yet; call learn(), to the end if there is a horizon")
         return self._solution
 
     def learn(
@@ -116,6 +120,8 @@ class RobustVI:
         RobustVI
             Itself.
         """
+        if total_steps is not None and total_steps < 1:
+            raise InvalidArgumentError(f"total_steps is {total_steps}; it must be at least 1")
         directory = RunDirectory(run) if isinstance(run, (str, Path)) else run
         trainer = Trainer(
             directory, max_steps=total_steps, callbacks=callbacks, checkpoint_every=checkpoint_every, progress=progress
@@ -123,7 +129,9 @@ class RobustVI:
         trainer.fit(self.planner)
         self.interrupted = trainer.interrupted
         if self.horizon is not None and not self.planner.done:
-            return self  # backward induction has no policy before its last stage
+            # backward induction has no policy before its last stage
+            self._solution = None
+            return self
         self._solution = self.planner.solution()
         if not self.interrupted:
             warn_if_loose(self._solution, self.tol)
@@ -162,14 +170,22 @@ class RobustVI:
             policy, following = policy[stage], stage + 1
         first = int(self.action_space.start)
         if isinstance(observation, np.ndarray) and observation.ndim == 1 and isinstance(self.observation_space, spaces.Discrete):
-            return policy[observation - int(self.observation_space.start)] + first, following
+            return policy[self._checked(observation - int(self.observation_space.start))] + first, following
         return int(policy[self._index(observation)]) + first, following
 
     def _index(self, observation: Any) -> int:
         """Row of an observation; worlds that this library plays hand out plain state indices whatever the original space."""
         if isinstance(observation, (int, np.integer)) and not isinstance(self.observation_space, spaces.Discrete):
-            return int(observation)
+            return int(self._checked(np.asarray(observation)))
         return envs.state_index(self.observation_space, observation)
+
+    def _checked(self, indices: NDArray[Any]) -> NDArray[Any]:
+        if not np.issubdtype(indices.dtype, np.integer):
+            raise InvalidArgumentError(f"observations are an array of {indices.dtype}; they must be integers")
+        wrong = indices[(indices < 0) | (indices >= self.model.num_states)]
+        if wrong.size:
+            raise InvalidArgumentError(f"there is no state {wrong.flat[0]}; states are 0..{self.model.num_states - 1}")
+        return indices
 
     def worst_case_env(self) -> gymnasium.Env:
         """Return an environment in which the adversary plays its worst kernel against this policy.
@@ -199,6 +215,12 @@ class RobustVI:
             "method": solution.method,
             "steps": self.horizon or len(solution.history["gap"]),
         }
+
+    def nominal(self) -> RobustVI:
+        """Return an agent that has solved the same problem without uncertainty."""
+        env: Any = self.model if self.env_id is None else self.env_id
+        twin = RobustVI(env, None, discount=self.discount, horizon=self.horizon, env_kwargs=self.env_kwargs, tol=self.tol)
+        return twin.learn()
 
     def save(self, path: str | Path) -> Path:
         """Write the agent, its model included, to one ``.safetensors`` file and return its path."""
@@ -239,5 +261,19 @@ def _open(env: Any, env_kwargs: dict[str, Any]) -> tuple[str | None, dict[str, A
         return None, {}, spaces.Discrete(env.num_states), spaces.Discrete(env.num_actions), env
     made = envs.make(env, **env_kwargs) if isinstance(env, str) else env
     model = envs.tabular(made)
-    spec = made.spec if isinstance(env, str) else None
-    return (spec.id if spec else None), dict(env_kwargs), made.observation_space, made.action_space, model
+    # an environment with wrappers of its own can't be made again from its id
+    spec = made.spec if made.spec is not None and not made.spec.additional_wrappers else None
+    arguments = {} if spec is None else {name: _plain(name, value) for name, value in spec.kwargs.items()}
+    return (spec.id if spec else None), arguments, made.observation_space, made.action_space, model
+
+
+def _plain(name: str, value: Any) -> Any:
+    """Return an environment's argument as JSON knows it, so that the policy can be saved; checked before anything is solved."""
+    plain = value.tolist() if isinstance(value, (np.generic, np.ndarray)) else value
+    try:
+        json.dumps(plain)
+    except TypeError:
+        raise InvalidArgumentError(
+            f"the environment's argument {name}={value!r} can't be saved with a policy; pass the model instead: envs.tabular(...)"
+        ) from None
+    return plain

@@ -7,6 +7,7 @@ them, instead of that of whichever argmax picked.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -15,13 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robust_rl import envs
-from robust_rl.errors import InvalidArgumentError, NoTableError
+from robust_rl.errors import ConvergenceWarning, InvalidArgumentError, NoTableError
 from robust_rl.models import TabularMDP
 from robust_rl.solvers import Solution, policy_value, solve
 from robust_rl.table import Estimate, Table
 
 Array = NDArray[np.float64]
-Predict = Callable[[Any], Any]
+Predict = Callable[[Any, Any], tuple[Any, Any]]
 CONFIDENCE_95 = 1.959963984540054
 
 
@@ -51,6 +52,13 @@ def tie_range(solution: Solution, world: TabularMDP) -> TieRange:
         If the two don't have the same states and actions.
     """
     optimal = solution.optimal_actions
+    if solution.certificate.gap > 1e-3 * abs(solution.value).max(initial=0.0):
+        warnings.warn(
+            f"the optimum is known to {solution.certificate.gap:.3g} only, too loosely to tell which actions tie; "
+            "solve with a smaller tol",
+            ConvergenceWarning,
+            stacklevel=2,
+        )
     if optimal.shape[-2:] != (world.num_states, world.num_actions):
         raise InvalidArgumentError(
             f"the solution has {optimal.shape[-2:]} states and actions, the world {(world.num_states, world.num_actions)}; "
@@ -155,6 +163,8 @@ def evaluate_shifts(
     dict
         One table a shift, one column a value.
     """
+    if not policies:
+        raise InvalidArgumentError("there are no policies to evaluate; give at least one")
     first = next(iter(policies.values()))
     solution = first if isinstance(first, Solution) else getattr(first, "solution", None)
     if solution is not None and not {"discount", "horizon"} & set(keywords):
@@ -194,7 +204,8 @@ def _exact(policy: Any, world: TabularMDP, discount: float | None, horizon: int 
         )
     ends = tie_range(solution, world)
     low, high = (float(world.start @ (end if horizon is None else end[0])) for end in ends)
-    return Estimate(low, high, low, "exact") if np.isclose(low, high, rtol=1e-7, atol=1e-9) else Estimate(low, high, None, "ties")
+    same = abs(high - low) <= 1e-7 * max(abs(end).max(initial=0.0) for end in ends)
+    return Estimate(low, high, low, "exact") if same else Estimate(low, high, None, "ties")
 
 
 def _sampled(
@@ -202,14 +213,17 @@ def _sampled(
 ) -> Estimate:
     if not hasattr(policy, "predict"):
         raise InvalidArgumentError(f"policy {name!r} has no predict(observation), and {world} has no table; give an agent")
-    returns = rollout(
-        world, lambda observation: policy.predict(observation)[0], episodes, discount=discount, horizon=horizon, seed=seed
-    )
-    return confidence_interval(returns)
+    return confidence_interval(rollout(world, policy.predict, episodes, discount=discount, horizon=horizon, seed=seed))
 
 
 def rollout(
-    env: gymnasium.Env, act: Predict, episodes: int, *, discount: float | None = None, horizon: int | None = None, seed: int = 0
+    env: gymnasium.Env,
+    predict: Predict,
+    episodes: int,
+    *,
+    discount: float | None = None,
+    horizon: int | None = None,
+    seed: int = 0,
 ) -> Array:
     """Play episodes and return their returns, (episodes,), discounted if a discount is given.
 
@@ -218,15 +232,17 @@ def rollout(
     env : gymnasium.Env
         Must end its episodes (wrap it in ``TimeLimit`` if it doesn't), unless a horizon or a discount below 1 cuts them:
         discounted episodes are cut where what is left weighs less than 1e-10.
-    act : callable from an observation to an action
+    predict : callable
+        ``(observation, state) -> (action, state)``, as agents have; state is None at the start of each episode.
     """
     weight_floor = 1e-10
     returns = np.zeros(episodes)
     for episode in range(episodes):
         observation, _ = env.reset(seed=seed if episode == 0 else None)
-        weight, steps, over = 1.0, 0, False
+        state, weight, steps, over = None, 1.0, 0, False
         while not over and weight > weight_floor and (horizon is None or steps < horizon):
-            observation, reward, terminated, truncated, _ = env.step(act(observation))
+            action, state = predict(observation, state)
+            observation, reward, terminated, truncated, _ = env.step(action)
             returns[episode] += weight * float(reward)
             weight *= 1.0 if discount is None else discount
             steps += 1

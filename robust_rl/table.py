@@ -52,6 +52,14 @@ class Table:
         )
         return "\n".join([self.title, *body])
 
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> Table:
+        """Inverse of :meth:`to_dict`."""
+        records = content["cells"]
+        rows, columns = (tuple(dict.fromkeys(record[axis] for record in records)) for axis in ("row", "column"))
+        by_place = {(record["row"], record["column"]): _cell(record) for record in records}
+        return cls(content["title"], rows, columns, tuple(tuple(by_place[row, column] for column in columns) for row in rows))
+
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values: one record a cell."""
         return {
@@ -62,6 +70,10 @@ class Table:
                 for column, cell in zip(self.columns, cells, strict=True)
             ],
         }
+
+
+def _cell(record: dict[str, Any]) -> Estimate:
+    return Estimate(record["low"], record["high"], record["value"], record["kind"])
 
 
 def figures(number: float) -> str:

@@ -1,3 +1,4 @@
+import gymnasium
 import numpy as np
 import pytest
 
@@ -46,22 +47,9 @@ def test_every_agent_keeps_the_contract(name, tmp_path):
         assert agent.action_space.contains(action)
         assert loaded.predict(observation) == (action, state)
     one, two = (
-        np.sort(rollout(a.worst_case_env(), _player(a), 3, discount=a.discount, horizon=a.horizon or 30)) for a in (agent, loaded)
+        np.sort(rollout(a.worst_case_env(), a.predict, 3, discount=a.discount, horizon=a.horizon or 30)) for a in (agent, loaded)
     )
     np.testing.assert_array_equal(one, two)
-
-
-def _player(agent):
-    """predict with the stage carried along, as a recurrent policy's state would be."""
-    state = [None]
-
-    def act(observation):
-        action, state[0] = agent.predict(observation, state[0])
-        if agent.horizon is not None and state[0] == agent.horizon:
-            state[0] = None
-        return action
-
-    return act
 
 
 @pytest.mark.parametrize(
@@ -78,7 +66,7 @@ def test_worst_case_env_returns_the_robust_value(env, kwargs, uncertainty, disco
     """10^4 episodes; a kernel, reward or state off by one leaves the 99.9 % interval (3.29 standard errors)."""
     agent = rr.RobustVI(env, uncertainty, discount=discount, env_kwargs=kwargs).learn()
     cut = int(np.ceil(np.log(1e-4) / np.log(discount)))  # what is cut off is worth 1e-4 of the largest return
-    returns = rollout(agent.worst_case_env(), lambda s: agent.predict(s)[0], 10_000, discount=discount, horizon=cut, seed=7)
+    returns = rollout(agent.worst_case_env(), agent.predict, 10_000, discount=discount, horizon=cut, seed=7)
     expected = agent.model.start @ agent.solution.value
     bias = 1e-4 * abs(agent.solution.value).max()
     assert abs(returns.mean() - expected) <= 3.29 * returns.std(ddof=1) / 100 + bias
@@ -86,15 +74,7 @@ def test_worst_case_env_returns_the_robust_value(env, kwargs, uncertainty, disco
 
 def test_worst_case_env_over_a_horizon():
     agent = rr.RobustVI(random_model(3, masked=False), rr.TotalVariation(0.2, support="free"), horizon=5).learn()
-    returns = np.zeros(10_000)
-    env = agent.worst_case_env()
-    for episode in range(len(returns)):
-        observation, _ = env.reset(seed=11 if episode == 0 else None)
-        state, over = None, False
-        while not over:
-            action, state = agent.predict(observation, state)
-            observation, reward, over, _, _ = env.step(action)
-            returns[episode] += reward
+    returns = rollout(agent.worst_case_env(), agent.predict, 10_000, horizon=5, seed=11)
     expected = agent.model.start @ agent.solution.value[0]
     assert abs(returns.mean() - expected) <= 3.29 * returns.std(ddof=1) / 100
     with pytest.raises(InvalidArgumentError, match="stage 5 is beyond the horizon of 5"):
@@ -109,6 +89,53 @@ def test_predict_takes_arrays_and_composite_observations():
     assert action == 0, "stick on 21"
     with pytest.raises(InvalidArgumentError, match="not in"):
         agent.predict(16)
+
+
+def test_predict_refuses_states_that_are_not_there():
+    agent, blackjack = AGENTS["RobustVI"](), AGENTS["RobustVI, composite observations"]()
+    for observations in (np.array([-1, 3]), np.array([99])):
+        with pytest.raises(InvalidArgumentError, match="there is no state"):
+            agent.predict(observations)
+    with pytest.raises(InvalidArgumentError, match="array of float64"):
+        agent.predict(np.array([0.5]))
+    with pytest.raises(InvalidArgumentError, match="there is no state 1000"):
+        blackjack.predict(1000)
+
+
+def test_an_environment_made_by_gymnasium_keeps_its_id_and_one_with_wrappers_does_not():
+    made = gymnasium.make("FrozenLake-v1", map_name="8x8")
+    assert rr.RobustVI(made, REACHABLE, discount=0.9).env_kwargs == {"map_name": "8x8"}
+    noisy = rr.envs.shift(made, action_noise=0.1)
+    assert rr.RobustVI(noisy, REACHABLE, discount=0.9).env_id is None
+
+
+def test_arguments_that_cannot_be_saved_are_refused_before_solving(tmp_path):
+    agent = rr.RobustVI("robust_rl/Garnet-v0", None, discount=0.5, env_kwargs={"seed": np.int64(3)}, tol=np.float32(1e-3)).learn()
+    assert rr.RobustVI.load(agent.save(tmp_path / "policy")).env_kwargs["seed"] == 3
+
+
+def test_a_run_of_another_model_is_refused_and_left_as_it_was(tmp_path):
+    """Same sizes, same set, another kernel: going on from that checkpoint would certify a wrong optimum."""
+    ball = rr.TotalVariation(0.1, support="free")
+    rr.RobustVI("robust_rl/Chain-v0", ball, discount=0.99).learn(run=tmp_path / "run")
+    other = rr.RobustVI("robust_rl/Chain-v0", ball, discount=0.99, env_kwargs={"success": 0.5})
+    with pytest.raises(InvalidArgumentError, match="another problem: its model is"):
+        other.learn(run=tmp_path / "run")
+    assert RunDirectory(tmp_path / "run").read()["status"] == "finished"
+    radii = np.full((10, 2), 0.1)
+    radii[3, 1] = 0.2
+    shuffled = radii[::-1].copy()
+    model = rr.envs.tabular("robust_rl/Chain-v0")
+    rr.RobustVI(model, rr.TotalVariation(radii, support="free"), discount=0.9).learn(run=tmp_path / "radii")
+    with pytest.raises(InvalidArgumentError, match="uncertainty's arrays"):
+        rr.RobustVI(model, rr.TotalVariation(shuffled, support="free"), discount=0.9).learn(run=tmp_path / "radii")
+
+
+def test_a_horizon_cut_short_says_so(tmp_path):
+    agent = rr.RobustVI("FrozenLake-v1", REACHABLE, horizon=10).learn(3, run=tmp_path / "run")
+    with pytest.raises(InvalidArgumentError, match="no solution yet; call learn"):
+        agent.predict(0)
+    assert rr.RobustVI("FrozenLake-v1", REACHABLE, horizon=10).learn(run=tmp_path / "run").solution.horizon == 10
 
 
 def test_learning_into_a_run_leaves_metrics_policy_and_checkpoints(tmp_path):
@@ -137,7 +164,19 @@ def test_a_run_cut_short_goes_on(tmp_path):
         (lambda: rr.RobustVI("CartPole-v1", None, discount=0.9), NoTableError, "no transition table.*TabularMDP"),
         (lambda: rr.RobustVI("FrozenLake-v1", None, discount=0.9, env_kwargs={"size": 3}), InvalidArgumentError, "size"),
         (lambda: rr.RobustVI("FrozenLake-v1", None), InvalidArgumentError, "exactly one of discount and horizon"),
-        (lambda: rr.RobustVI("FrozenLake-v1", None, discount=0.9).predict(0), InvalidArgumentError, "call learn"),
+        (lambda: rr.RobustVI("FrozenLake-v1", None, discount="0.9"), InvalidArgumentError, "discount is '0.9'"),
+        (lambda: rr.RobustVI("FrozenLake-v1", None, horizon=float("nan")), InvalidArgumentError, "horizon is nan"),
+        (lambda: rr.RobustVI("FrozenLake-v1", None, discount=0.9).learn(0), InvalidArgumentError, "total_steps is 0"),
+        (
+            lambda: rr.RobustVI("FrozenLake-v1", None, discount=0.9, env_kwargs={"desc": [b"SG"]}),
+            InvalidArgumentError,
+            "desc.*can't be saved",
+        ),
+        (
+            lambda: rr.RobustVI("FrozenLake-v1", None, discount=0.9).predict(0),
+            InvalidArgumentError,
+            "no solution yet; call learn",
+        ),
     ],
 )
 def test_bad_arguments_are_named(make, error, message):

@@ -65,6 +65,12 @@ def test_solve_evaluate_runs(tmp_path):
     assert "-189.3 to -112.2" in page
     evaluation = json.loads((run / "result" / "evaluation.json").read_text())
     assert {cell["column"] for cell in evaluation["action_noise"]["cells"]} == {"0", "0.3"}
+    more = call("evaluate", result["run"], "--shift", "observation_noise=0.1", "--episodes", "20", "--json", cwd=tmp_path)
+    assert more.returncode == 0, more.stderr
+    assert json.loads(more.stdout)["observation_noise"]["cells"][0]["kind"] == "interval"
+    evaluation = json.loads((run / "result" / "evaluation.json").read_text())
+    assert set(evaluation) == {"action_noise", "is_slippery", "observation_noise"}, "earlier tables stay"
+    assert "-189.3 to -112.2" in (run / "result" / "report.html").read_text()
     listed = json.loads(call("runs", "--json", cwd=tmp_path).stdout)
     assert [(r["run"], r["status"]) for r in listed] == [(result["run"], "finished")]
     assert call(*CLIFF, "--out", result["run"], cwd=tmp_path).returncode == 0, "solving into a finished run finds it done"
@@ -127,6 +133,7 @@ def test_envs_and_sets_are_listed_for_machines_and_people():
         ([*CLIFF, "--env-arg", "is_slippery"], "name=value"),
         (["evaluate", "nowhere", "--shift", "action_noise=0"], "nowhere"),
         (["evaluate", "nowhere", "--shift", "nonsense"], "name=value"),
+        ([*CLIFF, "--tol", "inf"], "tol is inf"),
         (["solve", "nowhere.npz", *CLIFF[2:]], "no model file at nowhere.npz"),
     ],
 )
@@ -140,6 +147,18 @@ def test_a_mistake_costs_one_line_and_leaves_no_run(arguments, message, tmp_path
     assert failed.stdout == ""
     assert not (tmp_path / "runs").exists()
     assert "Traceback" in call(*arguments, "--debug", cwd=tmp_path).stderr
+
+
+def test_a_budget_of_sweeps_gives_wide_bounds_and_a_warning(tmp_path):
+    pytest.importorskip("matplotlib")
+    rough = call(*CLIFF, "--max-steps", "5", "--json", "--out", "run", cwd=tmp_path)
+    assert rough.returncode == 0
+    assert "warning: value iteration stopped after 5 sweeps" in rough.stderr
+    assert json.loads(rough.stdout)["gap"] > 1
+    assert call(*CLIFF, "--max-steps", "0", cwd=tmp_path).returncode == 2
+    short = call(*CLIFF[:-2], "--horizon", "9", "--max-steps", "3", "--out", "short", cwd=tmp_path)
+    assert short.returncode == 1
+    assert "unfinished; the same command with --out short goes on" in short.stderr
 
 
 def test_ctrl_c_saves_and_the_same_command_goes_on(tmp_path):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import robust_rl as rr
-from robust_rl.errors import InvalidArgumentError
+from robust_rl.errors import ConvergenceError, ConvergenceWarning, InvalidArgumentError
 from tests.worlds import random_model
 
 # expected return from the start, discount 0.99; computed while this was planned, by other code
@@ -101,6 +101,56 @@ def test_tie_range_equals_enumeration_of_all_tie_breaks(horizon):
     np.testing.assert_allclose(found.highest, values.max(axis=0), atol=1e-9)
 
 
+def test_a_policy_of_stages_is_played_stage_by_stage():
+    """Waiting pays 1 a step and leaving 5 once: with horizon 6 it is best to wait 5 times and then leave."""
+    model = rr.TabularMDP(np.eye(2)[[[0, 1], [1, 1]]], np.array([[1.0, 5.0], [0, 0]]), terminal=[1])
+    agent = rr.RobustVI(model, None, horizon=6).learn()
+
+    class Hidden(gymnasium.Wrapper):
+        """A wrapper that no table knows."""
+
+    table = rr.evaluate({"agent": agent}, {"exact": model, "sampled": Hidden(model.to_env())}, horizon=6, episodes=5)
+    assert table["agent", "exact"].middle == table["agent", "sampled"].middle == 10
+
+
+def test_ties_are_told_in_the_unit_of_the_rewards():
+    p = np.eye(3)[[[1, 2], [0, 2], [0, 1]]]
+    rewards = np.array([[1e-7, 5e-7], [1e-7, 5e-7], [1e-7, 5e-7]])
+    model = rr.TabularMDP(p, rewards)
+    fine = rr.solve(model, None, discount=0.9, tol=1e-13)
+    assert fine.optimal_actions.sum() == 3
+    cell = rr.evaluate({"best": fine}, {"same": model}, discount=0.9)["best", "same"]
+    assert cell.kind == "exact"
+    with pytest.warns(ConvergenceWarning, match="too loosely to tell which actions tie"):
+        rr.tie_range(rr.solve(random_model(0), None, discount=0.9, tol=5.0), random_model(0))
+
+
+def test_policy_value_of_stages_whose_number_is_that_of_the_actions():
+    """(H, S) integers and (S, A) probabilities can have the same shape; the type tells them apart."""
+    p = np.eye(2)[[[0, 1], [0, 1]]]
+    model = rr.TabularMDP(p, np.array([[1.0, 0.0], [0.0, 2.0]]))
+    np.testing.assert_allclose(rr.policy_value(model, np.array([[0, 1], [1, 0]]), horizon=2)[0], [1, 2])
+    solution = rr.solve(model, None, horizon=2)
+    np.testing.assert_allclose(rr.policy_value(model, solution.policy, horizon=2), solution.value)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_policy_that_never_ends_has_no_undiscounted_value(seed):
+    """A singular system that rounding makes regular must not give a number."""
+    p = np.random.default_rng(seed).dirichlet(np.ones(3), size=(3, 1))
+    with pytest.raises(ConvergenceError, match="never ends from state 0"):
+        rr.policy_value(rr.TabularMDP(p, np.ones((3, 1))), np.zeros(3, int), discount=1.0)
+
+
+def test_large_chains_are_solved_without_fill_in():
+    """A direct factorisation of this one takes minutes; the answer is checked by its own equation."""
+    model = rr.envs.domains.garnet(20_000, 3, 8, seed=0)
+    policy = np.zeros(20_000, int)
+    value = rr.policy_value(model, policy, discount=0.999)
+    kernel = model.csr()[np.arange(20_000) * 3]
+    np.testing.assert_allclose(value, model.expected_rewards()[:, 0] + 0.999 * (kernel @ value), rtol=1e-11)
+
+
 def test_a_world_without_a_table_is_sampled_with_an_interval():
     class Lean:
         """Push the cart to where the pole leans."""
@@ -148,6 +198,12 @@ def test_policy_value_of_randomised_policies_against_sweeps(seed):
             r"uses action \d in state \d, where it is not available",
         ),
         (lambda m: rr.policy_value(m, np.zeros((2, 5), int), horizon=3), "has 2 stages; the horizon is 3"),
+        (lambda m: rr.policy_value(m, np.full((5, 3), np.nan), discount=0.9), "not a probability vector"),
+        (lambda m: rr.policy_value(m, np.zeros(5, int), discount=1.5), r"discount is 1.5; it must be a number in \[0, 1\]"),
+        (lambda m: rr.policy_value(m, np.zeros(5, int), horizon=2.5), "horizon is 2.5"),
+        (lambda m: rr.evaluate_shifts({}, m, []), "no policies"),
+        (lambda m: rr.solve("FrozenLake-v1", None, discount=0.9), "not a TabularMDP; robust_rl.envs.tabular"),
+        (lambda m: rr.solve(m, None, discount=0.9, device="cuda"), "device is 'cuda'"),
         (lambda m: rr.evaluate({}, {}), "exactly one of discount and horizon"),
         (lambda m: rr.evaluate({"x": rr.solve(m, None, discount=0.9)}, {"w": m}, discount=0.8), "for discount=0.9"),
         (lambda m: rr.tie_range(rr.solve(m, None, discount=0.9), rr.envs.tabular("FrozenLake-v1")), "must agree"),

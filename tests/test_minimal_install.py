@@ -1,4 +1,4 @@
-"""The core alone, in a fresh virtual environment, on the oldest and the newest Gymnasium: ``pytest -m slow tests/test_minimal_install.py``."""
+"""The core alone, in a fresh virtual environment, on the oldest and the newest Gymnasium; run with ``pytest -m slow``."""
 
 import os
 import subprocess

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
+import warnings
 
 import typer
-from rich.console import Console
 
-from robust_rl.cli import evaluate, lists, solve
+from robust_rl.cli import evaluate, lists, options, solve
 from robust_rl.errors import (
     InvalidArgumentError,
     InvalidModelError,
@@ -39,10 +39,11 @@ app.command("sets")(lists.sets)
 
 def main() -> None:
     """Run the command line. Errors a user can mend are one line; ``--debug`` shows where they come from."""
+    warnings.showwarning = lambda message, *_, **__: options.note(f"warning: {message}")
     try:
         app()
     except RobustRLError as error:
         if "--debug" in sys.argv:
             raise
-        Console(stderr=True, highlight=False, soft_wrap=True).print("[bold red]error:[/]", str(error).replace("[", r"\["))
+        options.note(f"error: {error}")
         sys.exit(2 if isinstance(error, USAGE_ERRORS) else 1)

@@ -19,7 +19,6 @@ from robust_rl.agents import RobustVI
 from robust_rl.errors import InvalidArgumentError, MissingDependencyError
 from robust_rl.models import TabularMDP
 from robust_rl.reports import write_agent_report
-from robust_rl.solvers import Solution
 from robust_rl.table import Table
 from robust_rl.training import RunDirectory
 from robust_rl.uncertainty import Interval, RectangularSet, set_class
@@ -112,15 +111,15 @@ def print_records(records: list[dict[str, Any]], as_json: bool, empty: str = "no
         console.print(grid)
 
 
-def report(run: RunDirectory, agent: RobustVI, nominal: Solution, shifts: Mapping[str, Table]) -> str | None:
+def report(run: RunDirectory, agent: RobustVI, shifts: Mapping[str, Table]) -> str | None:
     """Write the run's report, or say on stderr what it would take: a result is worth having without its pictures."""
     try:
-        return str(write_agent_report(run.result / "report.html", agent, nominal, shifts))
+        return str(write_agent_report(run.result / "report.html", agent, agent.nominal().solution, shifts))
     except MissingDependencyError as error:
-        Console(stderr=True, highlight=False, soft_wrap=True).print("no report:", escape(str(error)))
+        note(f"no report: {error}")
         return None
 
 
-def problem(discount: float | None, horizon: int | None) -> str:
-    """Name the criterion."""
-    return f"discount {discount:g}" if discount is not None else f"horizon {horizon}"
+def note(text: str) -> None:
+    """Tell a person something beside the result, on stderr."""
+    Console(stderr=True, highlight=False, soft_wrap=True).print(text, markup=False)

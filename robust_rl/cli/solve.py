@@ -3,34 +3,36 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from robust_rl.agents import RobustVI
 from robust_rl.cli import options
-from robust_rl.solvers import solve as solve_model
 from robust_rl.training import RunDirectory
+
+Environment = Annotated[
+    str,
+    typer.Argument(
+        help="Gymnasium id (`robust-rl envs` lists those with a table), or a model that TabularMDP.save wrote (.npz)."
+    ),
+]
+Tolerance = Annotated[float, typer.Option("--tol", help="Largest allowed width of the certificate, in the unit of the rewards.")]
+MaxSteps = Annotated[int | None, typer.Option("--max-steps", min=1, help="At most so many sweeps.")]
+CheckpointEvery = Annotated[int | None, typer.Option("--checkpoint-every", min=1, help="Sweeps between checkpoints.")]
 
 
 def solve(
-    env: Annotated[
-        str,
-        typer.Argument(
-            help="Gymnasium id (`robust-rl envs` lists those with a table), or a model file written by TabularMDP.save (.npz)."
-        ),
-    ],
+    env: Environment,
     set_name: options.SetName,
     radius: options.Radius = None,
     support: options.SupportName = None,
     discount: options.Discount = None,
     horizon: options.Horizon = None,
     env_arg: options.EnvArgs = None,
-    tol: Annotated[
-        float, typer.Option("--tol", help="Largest allowed width of the certificate, in the unit of the rewards.")
-    ] = 1e-6,
-    max_steps: Annotated[int | None, typer.Option("--max-steps", help="At most so many sweeps.")] = None,
-    checkpoint_every: Annotated[int | None, typer.Option("--checkpoint-every", help="Sweeps between checkpoints.")] = None,
+    tol: Tolerance = 1e-6,
+    max_steps: MaxSteps = None,
+    checkpoint_every: CheckpointEvery = None,
     out: options.Out = None,
     json: options.Json = False,
     debug: options.Debug = False,
@@ -47,30 +49,30 @@ def solve(
         discount=discount, horizon=horizon, env_kwargs=env_kwargs, tol=tol,
     )  # fmt: skip
     run = RunDirectory(out) if out else RunDirectory.create(name=options.run_name("solve", env))
-    configuration = {
-        "env": env,
-        "env_kwargs": env_kwargs,
-        "uncertainty": repr(agent.uncertainty),
-        "discount": discount,
-        "horizon": horizon,
-        "tol": tol,
-    }
-    run.start(configuration, command="robust-rl solve")
+    configuration = {"env": env, "env_kwargs": env_kwargs, "uncertainty": agent.uncertainty, "tol": tol}
+    run.start(configuration | {"discount": discount, "horizon": horizon}, command="robust-rl solve")
     agent.learn(max_steps, run=run, checkpoint_every=checkpoint_every, progress=sys.stderr.isatty())
-    if agent.interrupted:
-        raise typer.Exit(130)
-    nominal = solve_model(agent.model, None, discount=discount, horizon=horizon, tol=tol)
-    report = options.report(run, agent, nominal, {})
-    result = agent.summary() | {"run": str(run.path), "policy": str(run.result / "policy.safetensors"), "report": report}
+    if agent.interrupted or (agent.horizon is not None and not agent.planner.done):
+        options.note(f"unfinished; the same command with --out {run.path} goes on")
+        raise typer.Exit(130 if agent.interrupted else 1)
+    result = agent.summary() | {"run": str(run.path), "policy": str(run.result / "policy.safetensors")}
+    if not json:
+        _print(env, agent, result)
+    result["report"] = options.report(run, agent, {})
     if json:
         options.print_json(result)
-        return
+    else:
+        options.console.print(
+            f"report: {result['report']}\nnext: robust-rl evaluate {run.path} --shift action_noise=0,0.1,0.2,0.3"
+        )
+
+
+def _print(env: str, agent: RobustVI, result: dict[str, Any]) -> None:
+    criterion = f"discount {agent.discount:g}" if agent.horizon is None else f"horizon {agent.horizon}"
     options.console.print(
-        f"{env}, {agent.uncertainty!r}, {options.problem(discount, horizon)}: {result['method']}, {result['steps']} steps"
-    )
-    options.console.print(
+        f"{env}, {agent.uncertainty!r}, {criterion}: {result['method']}, {result['steps']} steps\n"
         f"optimal robust value from the start: {result['value']:.10g}, "
-        f"certified within [{result['lower']:.10g}, {result['upper']:.10g}]"
+        f"certified within [{result['lower']:.10g}, {result['upper']:.10g}]\n"
+        f"widest gap over states: {result['gap']:.3g}\npolicy: {result['policy']}",
+        markup=False,
     )
-    options.console.print(f"widest gap over states: {result['gap']:.3g}\npolicy: {result['policy']}\nreport: {report}")
-    options.console.print(f"next: robust-rl evaluate {run.path} --shift action_noise=0,0.05,0.1,0.2,0.3")

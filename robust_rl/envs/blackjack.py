@@ -7,13 +7,14 @@ card that shows. The states are
 index                  state
 =====================  =====================================================================================
 0 to 703               the observation (total, dealer's card, usable ace), ravelled from shape (32, 11, 2)
-then 10, if needed     a natural (ace and ten dealt) against the dealer's card 1..10
-then 3 or 4            the ends: lost, drawn, won, and won with a natural where that pays more
+704 to 713             a natural (ace and ten dealt) against the dealer's card 1..10
+714 to 717             the ends: lost, drawn, won, and won with a natural where that pays more
 =====================  =====================================================================================
 
 The reward belongs to the end, r(s,a,end) = -1, 0, 1 or 1.5 for every hand, so an adversary who moves probability between outcomes
 moves their rewards with it. Under the rules ``natural`` or ``sab`` a natural pays differently from other hands of 21 that look
-the same; that's why it has states of its own, which only the deal enters. Indices that no hand has are terminal.
+the same; that's why it has states of its own, which only the deal enters. They are there under every rule, so that a policy for
+one can be evaluated under another. Indices that no hand has are terminal.
 
 Source: the rules in ``gymnasium/envs/toy_text/blackjack.py`` (1.2), after Sutton and Barto (2018), example 5.1.
 """
@@ -50,11 +51,10 @@ def blackjack_table(natural: bool = False, sab: bool = False) -> TabularMDP:
     Returns
     -------
     TabularMDP
-        Actions are 0 stick, 1 hit. 707 states, 718 with ``natural``, 717 with ``sab``; see the module's table of indices.
+        Actions are 0 stick, 1 hit. 718 states; see the module's table of indices.
     """
     naturals = int(np.prod(SHAPE))
-    ends = naturals + (10 if natural or sab else 0)
-    values = [-1.0, 0.0, 1.0] + ([1.5] if natural and not sab else [])
+    ends, values = naturals + 10, [-1.0, 0.0, 1.0, 1.5]
     rows: Rows = {}
     start = np.zeros(ends + len(values))
     for dealer, chance in CARDS.items():
@@ -63,12 +63,11 @@ def blackjack_table(natural: bool = False, sab: bool = False) -> TabularMDP:
             rows[state, STICK] = _stick(hand[0], dealer, ends)
             rows[state, HIT] = _hit(hand, dealer, ends)
         for hand, deal in _deals().items():
-            has_natural = hand == (TWENTY_ONE, True)
-            state = naturals + dealer - 1 if has_natural and ends > naturals else _index(hand, dealer)
+            state = naturals + dealer - 1 if hand == (TWENTY_ONE, True) else _index(hand, dealer)
             start[state] += chance * deal
-        if ends > naturals:
-            rows[naturals + dealer - 1, STICK] = _stick_natural(dealer, ends, sab)
-            rows[naturals + dealer - 1, HIT] = _hit((TWENTY_ONE, True), dealer, ends)
+        pays_alike = not (natural or sab)
+        rows[naturals + dealer - 1, STICK] = _stick(TWENTY_ONE, dealer, ends) if pays_alike else _stick_natural(dealer, ends, sab)
+        rows[naturals + dealer - 1, HIT] = _hit((TWENTY_ONE, True), dealer, ends)
     return _model(rows, start, ends, values)
 
 

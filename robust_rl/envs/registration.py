@@ -47,7 +47,7 @@ GYMNASIUM = {
     "CliffWalkingSlippery-v1": "48 states; CliffWalking with random slips",
     "Taxi-v3": "500 states; pick up a passenger and deliver (is_rainy=true: with random slips)",
     "Taxi-v4": "500 states; pick up a passenger and deliver (is_rainy=true: with random slips)",
-    "Blackjack-v1": "717 states; stick or hit against a dealer (sab=false: 707 states)",
+    "Blackjack-v1": "718 states; stick or hit against a dealer",
 }
 
 

@@ -16,6 +16,7 @@ A terminal state is absorbing and pays nothing, so its value is 0 and no adversa
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
@@ -84,7 +85,7 @@ class TabularMDP:
         self.action_mask = validation.as_action_mask(action_mask, shape, self.terminal)
         self.start = validation.as_start(start, self.num_states)
         self.rewards: Transitions = validation.as_rewards(rewards, shape, sparse.issparse(self.transitions))
-        validation.check_rows(self.transitions, self.active_rows, self.num_actions)
+        self.transitions = validation.checked_rows(self.transitions, self.active_rows, self.num_actions)
         validation.check_finite_rewards(self.rewards, self.active_rows, shape)
 
     @property
@@ -196,7 +197,8 @@ class TabularMDP:
 
     def save(self, path: str | Path) -> Path:
         """Write the model to an ``.npz`` file and return its path."""
-        path = Path(path).with_suffix(".npz")
+        path = _with_suffix(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
         arrays: dict[str, Any] = {"start": self.start, "terminal": self.terminal, "action_mask": self.action_mask}
         for name, matrix in (("transitions", self.transitions), ("rewards", self.rewards)):
             if sparse.issparse(matrix):
@@ -204,7 +206,7 @@ class TabularMDP:
             else:
                 arrays[name] = matrix
         header = {"format": np.array(FORMAT), "version": np.array(VERSION)}
-        temporary = path.with_suffix(".tmp.npz")  # a full disk or a kill leaves an earlier file as it was
+        temporary = path.with_name(f".{path.stem}.tmp.npz")  # a full disk or a kill leaves an earlier file as it was
         try:
             np.savez_compressed(temporary, **cast("dict[str, Any]", header | arrays))
             temporary.replace(path)
@@ -221,7 +223,8 @@ class TabularMDP:
         FileFormatError
             If the file is corrupt, foreign, or of a newer format version.
         """
-        arrays = _read_npz(Path(path))
+        path = _with_suffix(path)
+        arrays = _read_npz(path)
         try:
             vectors = {name: arrays[name] for name in ("start", "terminal", "action_mask")}
             matrices = {name: _matrix(arrays, name, len(vectors["start"])) for name in ("transitions", "rewards")}
@@ -252,18 +255,26 @@ def _shape(transitions: Transitions) -> tuple[int, int]:
     return rows, states
 
 
+def _with_suffix(path: str | Path) -> Path:
+    path = Path(path)
+    return path if path.suffix == ".npz" else path.with_name(path.name + ".npz")
+
+
 def _read_npz(path: Path) -> Mapping[str, NDArray[Any]]:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     except FileNotFoundError:
         raise FileFormatError(f"no model file at {path}") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
         raise FileFormatError(f"{path} is not a readable model file: {error}") from error
     if str(arrays.get("format")) != FORMAT:
         raise FileFormatError(f"{path} is not a {FORMAT} file; write one with TabularMDP.save")
-    if int(arrays["version"]) > VERSION:
-        raise FileFormatError(f"{path} has format version {int(arrays['version'])}, newer than {VERSION}: upgrade robust-rl")
+    version = arrays.get("version", np.array(""))
+    if version.dtype.kind != "i" or version.ndim:
+        raise FileFormatError(f"{path} is corrupt: it has no format version")
+    if int(version) > VERSION:
+        raise FileFormatError(f"{path} has format version {int(version)}, newer than {VERSION}: upgrade robust-rl")
     return arrays
 
 

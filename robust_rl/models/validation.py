@@ -56,7 +56,11 @@ def as_terminal(terminal: ArrayLike | None, states: int) -> NDArray[np.bool_]:
         if given.shape != (states,):
             raise InvalidModelError(f"terminal has shape {given.shape}; expected ({states},)")
         return given.copy()
+    if given.size and not np.issubdtype(given.dtype, np.integer):
+        raise InvalidModelError(f"terminal is an array of {given.dtype}; give a boolean mask or integer state indices")
     indices = given.astype(np.intp).ravel()
+    if len(np.unique(indices)) < len(indices):
+        raise InvalidModelError("terminal lists a state twice; a mask of 0 and 1 must have dtype bool")
     outside = indices[(indices < 0) | (indices >= states)]
     if outside.size:
         raise InvalidModelError(f"terminal state {outside[0]} does not exist; states are 0..{states - 1}")
@@ -68,7 +72,10 @@ def as_action_mask(action_mask: ArrayLike | None, shape: tuple[int, int], termin
     """Return a boolean (S, A) mask with at least one action in every state that isn't terminal."""
     if action_mask is None:
         return np.ones(shape, dtype=bool)
-    mask = np.array(action_mask, dtype=bool)
+    given = np.asarray(action_mask)
+    if not np.isin(given, (0, 1)).all():
+        raise InvalidModelError("action_mask has an entry other than True and False (or 1 and 0)")
+    mask = given.astype(bool)
     if mask.shape != shape:
         raise InvalidModelError(f"action_mask has shape {mask.shape}; expected {shape}")
     stuck = np.flatnonzero(~mask.any(axis=1) & ~terminal)
@@ -91,8 +98,12 @@ def as_start(start: ArrayLike | None, states: int) -> NDArray[np.float64]:
     return distribution
 
 
-def check_rows(transitions: Any, active: NDArray[np.bool_], actions: int) -> None:
-    """Raise unless every active row is a probability vector, naming the first that isn't."""
+def checked_rows(transitions: Any, active: NDArray[np.bool_], actions: int) -> Any:
+    """Return the transitions with active rows that sum to 1 up to rounding.
+
+    Rows within the tolerance, as those from float32, are divided by their sums, in a copy: the certificates rest on sums of 1.
+    Raises InvalidModelError unless every active row is a probability vector, naming the first that isn't.
+    """
     matrix = transitions if sparse.issparse(transitions) else transitions.reshape(len(active), -1)
     bad_rows, bad_columns, bad_values = _offending_entries(matrix)
     for row, column, value in zip(bad_rows, bad_columns, bad_values, strict=True):
@@ -107,6 +118,13 @@ def check_rows(transitions: Any, active: NDArray[np.bool_], actions: int) -> Non
         raise InvalidModelError(
             f"P[s={state}, a={action}] sums to {sums[bad[0]]:.10g}; rows must sum to 1 within {ROW_SUM_TOLERANCE:g}"
         )
+    longest = matrix.shape[1] if not sparse.issparse(matrix) else int(np.diff(matrix.indptr).max(initial=0))
+    if (abs(sums[active] - 1) <= (longest + 8) * np.finfo(np.float64).eps).all():
+        return transitions
+    scale = 1 / np.where(active, sums, 1.0)
+    if sparse.issparse(transitions):
+        return canonical(sparse.diags_array(scale) @ transitions)
+    return transitions * scale.reshape(-1, actions)[..., None]
 
 
 def _offending_entries(matrix: Any) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:

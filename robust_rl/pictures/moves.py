@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from scipy.sparse.linalg import spsolve
 
 from robust_rl.models import TabularMDP
 from robust_rl.solvers import Solution
+from robust_rl.solvers.linear import solve_chain
 from robust_rl.solvers.policy_evaluation import policy_weights
 
 
@@ -33,7 +33,7 @@ def mass_moved(solution: Solution, model: TabularMDP) -> Moves:
     kernels = [solution.kernel] if discounted else solution.kernel
     weights = [policy_weights(model, policy) for policy in policies]
     worst = [sparse.csr_array(w @ kernel) for w, kernel in zip(weights, kernels, strict=True)]
-    visits = [_discounted_visits(worst[0], model, solution.discount)] if discounted else _visits(worst, model)
+    visits = [_discounted_visits(worst[0], model, solution.discount or 0.0)] if discounted else _visits(worst, model)
     flow = sparse.csr_array((model.num_states, model.num_states))
     for w, q, d in zip(weights, worst, visits, strict=True):
         flow = flow + sparse.diags_array(d) @ (q - w @ model.csr()).maximum(0)
@@ -43,10 +43,9 @@ def mass_moved(solution: Solution, model: TabularMDP) -> Moves:
     return Moves(np.sum(visits, axis=0), flows)
 
 
-def _discounted_visits(worst: sparse.csr_array, model: TabularMDP, discount: float | None) -> NDArray[np.float64]:
+def _discounted_visits(worst: sparse.csr_array, model: TabularMDP, discount: float) -> NDArray[np.float64]:
     """Solve ``d = mu + gamma P^T d``."""
-    system = sparse.csc_array(sparse.eye_array(model.num_states) - discount * worst.T)
-    return np.asarray(spsolve(system, model.start))
+    return solve_chain(sparse.csr_array(worst.T), model.start, discount)
 
 
 def _visits(worst: list[sparse.csr_array], model: TabularMDP) -> list[NDArray[np.float64]]:

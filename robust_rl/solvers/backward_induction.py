@@ -17,8 +17,8 @@ from robust_rl.errors import InvalidArgumentError
 from robust_rl.models import TabularMDP
 from robust_rl.solvers.bellman import BellmanOperator
 from robust_rl.solvers.certificate import Certificate
+from robust_rl.solvers.criterion import check_criterion, check_model, check_same_problem, describe_problem
 from robust_rl.solvers.solution import Solution
-from robust_rl.solvers.value_iteration import check_same_problem, describe_problem
 from robust_rl.training import load_arrays, save_arrays
 from robust_rl.uncertainty import RectangularSet
 
@@ -42,9 +42,9 @@ class BackwardInduction:
     method = "backward induction"
 
     def __init__(self, model: TabularMDP, uncertainty: RectangularSet | None, *, horizon: int) -> None:
-        if int(horizon) != horizon or horizon < 1:
-            raise InvalidArgumentError(f"horizon is {horizon}; it must be a positive integer")
-        self.model, self.uncertainty, self.horizon = model, uncertainty, int(horizon)
+        _, stages = check_criterion(None, horizon)
+        assert stages is not None
+        self.model, self.uncertainty, self.horizon = check_model(model), uncertainty, stages
         self.backup = BellmanOperator(model, uncertainty, 1.0)
         self.remaining = self.horizon
         self.value = np.zeros((self.horizon + 1, model.num_states))
@@ -66,9 +66,7 @@ class BackwardInduction:
     def solution(self) -> Solution:
         """Return values, policies and worst cases of all stages. Raises InvalidArgumentError before the last stage is solved."""
         if not self.done:
-            raise InvalidArgumentError(
-                f"{self.remaining} of {self.horizon} stages are still to be solved; call step() until done"
-            )
+            raise InvalidArgumentError(f"{self.remaining} of {self.horizon} stages are still to be solved; go on until done")
         worst = [self.backup.worst_case(self.value[h + 1]) for h in range(self.horizon)]
         return Solution(
             value=self.value[:-1].copy(),
@@ -97,8 +95,7 @@ class BackwardInduction:
 
     def _certificate(self) -> Certificate:
         stages = np.arange(self.horizon, 0, -1)[:, None]
-        scale = abs(self.value).max(initial=0.0)
-        eta = (self.backup.row_length + 8) * np.finfo(np.float64).eps * scale * stages
+        eta = self.backup.rounding(self.value) * stages
         idle = np.broadcast_to(self.model.terminal, self.value[:-1].shape)
         return Certificate(np.where(idle, 0.0, self.value[:-1] - eta), np.where(idle, 0.0, self.value[:-1] + eta))
 

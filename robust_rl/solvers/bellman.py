@@ -13,6 +13,7 @@ from scipy import sparse
 
 from robust_rl.errors import InvalidUncertaintyError
 from robust_rl.models import TabularMDP
+from robust_rl.solvers.criterion import check_model
 from robust_rl.uncertainty import Nominal, RectangularSet
 from robust_rl.uncertainty.kernels import sweep
 
@@ -37,6 +38,7 @@ class BellmanOperator:
     """
 
     def __init__(self, model: TabularMDP, uncertainty: RectangularSet | None, discount: float) -> None:
+        check_model(model)
         if uncertainty is not None and not isinstance(uncertainty, RectangularSet):
             raise InvalidUncertaintyError(
                 f'{uncertainty!r} is not an uncertainty set; give one such as TotalVariation(0.1, support="reachable")'
@@ -46,12 +48,14 @@ class BellmanOperator:
         self.layout = self.uncertainty.lay_out(model)
         self._radii = self.uncertainty.radii((model.num_states, model.num_actions))
         self._bounds = self.uncertainty.bounds(self.layout)
+        rewards = (self.layout.reward, self.layout.row_reward[self.layout.rows], self.layout.outside)
+        self._largest_reward = max(float(abs(part).max(initial=0.0)) for part in rewards)
         self._idle = np.where(model.terminal[:, None] & np.ones_like(model.action_mask), 0.0, -np.inf)
 
-    @property
-    def row_length(self) -> int:
-        """Entries of the longest row, which bounds the rounding error of a backup."""
-        return self.layout.width + 1
+    def rounding(self, value: Array) -> float:
+        """Return a bound on the floating-point error of one backup at a value: (row length + 8) eps max|z|."""
+        largest = self._largest_reward + self.discount * float(abs(value).max(initial=0.0))
+        return (self.layout.width + 9) * float(np.finfo(np.float64).eps) * largest
 
     def __call__(self, value: Array) -> tuple[Array, NDArray[np.intp]]:
         """Return ``T V`` (S,) and the greedy actions (S,), ties to the lowest index."""

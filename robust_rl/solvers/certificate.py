@@ -33,12 +33,10 @@ class Certificate:
 
 
 def span_certificate(
-    value: Array, new_value: Array, discount: float, row_length: int, terminal: NDArray[np.bool_]
+    value: Array, new_value: Array, discount: float, rounding: float, terminal: NDArray[np.bool_]
 ) -> Certificate:
-    """Return the bounds above from one application ``new_value = T value``, both (S,)."""
-    d = new_value - value
-    scale = max(abs(value).max(initial=0.0), abs(new_value).max(initial=0.0))
-    eta = (row_length + 8) * np.finfo(np.float64).eps * scale
+    """Return the bounds above from one application ``new_value = T value``, both (S,), computed to within ``rounding``."""
+    d, eta = new_value - value, rounding
     factor = discount / (1 - discount)
     lower = new_value + factor * d.min() - eta / (1 - discount)
     upper = new_value + factor * d.max() + eta / (1 - discount)

@@ -8,6 +8,7 @@ from typing import Protocol
 from robust_rl.errors import ConvergenceWarning, InvalidArgumentError, UnknownNameError, nearest
 from robust_rl.models import TabularMDP
 from robust_rl.solvers.backward_induction import BackwardInduction
+from robust_rl.solvers.criterion import check_criterion
 from robust_rl.solvers.solution import Solution
 from robust_rl.solvers.value_iteration import ValueIteration
 from robust_rl.training import Trainable
@@ -34,8 +35,7 @@ def planner(
     tol: float = 1e-6,
 ) -> Planner:
     """Return the solver that :func:`solve` runs, before its first step. Arguments and errors as there."""
-    if (discount is None) == (horizon is None):
-        raise InvalidArgumentError(f"give exactly one of discount and horizon; got discount={discount}, horizon={horizon}")
+    discount, horizon = check_criterion(discount, horizon)
     if method not in METHODS:
         raise UnknownNameError(f"no method named {method!r}; known: {', '.join(METHODS)}{nearest(method, METHODS)}")
     if horizon is not None:
@@ -53,6 +53,8 @@ def solve(
     method: str = "auto",
     tol: float = 1e-6,
     max_iterations: int | None = None,
+    seed: int = 0,
+    device: str = "cpu",
 ) -> Solution:
     """Compute an optimal robust policy and bounds that prove it.
 
@@ -73,6 +75,11 @@ def solve(
     max_iterations : int, optional
         Stop after so many sweeps even if ``tol`` isn't met, with a ConvergenceWarning; the certificate holds all the same.
 
+    seed : int
+        Of methods that draw at random; none of the present ones does.
+    device : {"cpu"}
+        Where the sweeps run.
+
     Returns
     -------
     Solution
@@ -90,6 +97,8 @@ def solve(
     (0.332085, True)
     """
     solver = planner(model, uncertainty, discount=discount, horizon=horizon, method=method, tol=tol)
+    if device != "cpu":
+        raise InvalidArgumentError(f"device is {device!r}; this version runs on 'cpu'")
     if max_iterations is not None and max_iterations < 1:
         raise InvalidArgumentError(f"max_iterations is {max_iterations}; it must be at least 1")
     iterations = 0

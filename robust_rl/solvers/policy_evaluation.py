@@ -13,11 +13,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
-from scipy.sparse.linalg import spsolve
 
 from robust_rl.errors import ConvergenceError, InvalidArgumentError
 from robust_rl.models import TabularMDP
 from robust_rl.solvers.bellman import BellmanOperator
+from robust_rl.solvers.criterion import check_criterion
+from robust_rl.solvers.linear import solve_chain
 from robust_rl.uncertainty import RectangularSet
 
 Array = NDArray[np.float64]
@@ -54,12 +55,12 @@ def policy_value(
     ConvergenceError
         With discount 1, if the policy never ends from some state.
     """
-    if (discount is None) == (horizon is None):
-        raise InvalidArgumentError(f"give exactly one of discount and horizon; got discount={discount}, horizon={horizon}")
+    discount, horizon = check_criterion(discount, horizon)
     if horizon is not None:
         return _finite_horizon(model, policy, uncertainty, horizon)
+    assert discount is not None
     weights = policy_weights(model, policy)
-    backup = BellmanOperator(model, uncertainty, float(discount))  # type: ignore[arg-type]
+    backup = BellmanOperator(model, uncertainty, discount)
     value = _solve(backup, np.zeros(model.num_states), weights)
     for _ in range(ROUNDS):
         lower = _solve(backup, value, weights)  # eq. 1
@@ -87,7 +88,7 @@ def policy_weights(model: TabularMDP, policy: ArrayLike) -> sparse.csr_array:
             f"the policy has shape {given.shape}; expected integer actions ({states},) or probabilities {(states, actions)}"
         )
     live = ~model.terminal
-    if (probabilities < 0).any() or (abs(probabilities[live].sum(axis=1) - 1) > 1e-8).any():
+    if not ((probabilities >= 0).all() and (abs(probabilities[live].sum(axis=1) - 1) <= 1e-8).all()):
         raise InvalidArgumentError("the policy has a row that is not a probability vector")
     wrong = np.argwhere((probabilities > 0) & ~model.action_mask & live[:, None])
     if wrong.size:
@@ -99,19 +100,32 @@ def policy_weights(model: TabularMDP, policy: ArrayLike) -> sparse.csr_array:
 def _solve(backup: BellmanOperator, value: Array, weights: sparse.csr_array) -> Array:
     """Value of the policy under the kernel that is worst at the given value."""
     kernel, rewards = backup.worst_case(value, np.unique(weights.indices))
-    transitions = weights @ kernel
+    transitions = sparse.csr_array(weights @ kernel)
+    if backup.discount == 1:
+        _check_ends(transitions, backup.model.terminal)
     reward = weights @ np.asarray(kernel.multiply(rewards).sum(axis=1)).ravel()
-    system = sparse.csc_array(sparse.eye_array(len(value)) - backup.discount * transitions)
-    with np.errstate(all="ignore"):
-        result = np.atleast_1d(spsolve(system, reward))
-    if not np.isfinite(result).all():
-        raise ConvergenceError("the policy has no finite value: with discount 1 it must reach a terminal state from everywhere")
-    return np.asarray(result)
+    return solve_chain(transitions, reward, backup.discount)
+
+
+def _check_ends(transitions: sparse.csr_array, terminal: NDArray[np.bool_]) -> None:
+    """Raise ConvergenceError naming a state from which the chain can't reach a terminal state."""
+    ends = terminal.copy()
+    while True:
+        grown = ends | (transitions @ ends.astype(float) > 0)
+        if (grown == ends).all():
+            break
+        ends = grown
+    if not ends.all():
+        state = int(np.flatnonzero(~ends)[0])
+        raise ConvergenceError(
+            f"discount is 1, but the policy never ends from state {state}; use a discount below 1, or a horizon"
+        )
 
 
 def _finite_horizon(model: TabularMDP, policy: ArrayLike, uncertainty: RectangularSet | None, horizon: int) -> Array:
     given = np.asarray(policy)
-    stationary = given.shape in ((model.num_states,), (model.num_states, model.num_actions))
+    # integer actions have one axis a state, probabilities two; whatever comes before is the stage
+    stationary = given.ndim == (1 if np.issubdtype(given.dtype, np.integer) else 2)
     if not stationary and len(given) != horizon:
         raise InvalidArgumentError(f"the policy has {len(given)} stages; the horizon is {horizon}")
     backup = BellmanOperator(model, uncertainty, 1.0)

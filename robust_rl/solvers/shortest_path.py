@@ -72,11 +72,10 @@ def _least(plain: BellmanOperator, value: Array) -> Array:
 
 
 def shortest_path_certificate(
-    value: Array, new_value: Array, time: Array, row_length: int, terminal: NDArray[np.bool_]
+    value: Array, new_value: Array, time: Array, rounding: float, terminal: NDArray[np.bool_]
 ) -> Certificate:
     """Return the bounds of the module's docstring from one application ``new_value = T value``."""
-    d = new_value - value
-    eta = (row_length + 8) * np.finfo(np.float64).eps * max(abs(value).max(initial=0.0), abs(new_value).max(initial=0.0))
+    d, eta = new_value - value, rounding
     lower = new_value - max(-d.min(), 0.0) * (time - 1) - eta * time
     upper = new_value + max(d.max(), 0.0) * (time - 1) + eta * time
     return Certificate(np.where(terminal, 0.0, lower), np.where(terminal, 0.0, upper))

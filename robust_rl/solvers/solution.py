@@ -22,7 +22,8 @@ class Solution:
 
     ================  ================================================================================================
     value             (S,), or (H, S) for horizon H: middle of the certificate
-    policy            (S,) or (H, S) actions, greedy; its robust value is at least ``certificate.lower``
+    policy            (S,) or (H, S) actions, greedy at the last iterate: its robust value is at least ``certificate.lower``;
+                      where actions tie within the certificate, ``action_values`` may rank another first
     action_values     (S, A) or (H, S, A) robust Q of every action, -inf where unavailable
     kernel            worst-case kernel, CSR (S*A, S) by row s*A + a; for horizon H a list of H of them
     rewards           r(s, a, s') of the moves in ``kernel``, in the same layout
@@ -49,9 +50,9 @@ class Solution:
 
     @property
     def optimal_actions(self) -> NDArray[np.bool_]:
-        """(S, A) or (H, S, A): actions that the certificate can't tell from the best."""
+        """(S, A) or (H, S, A): actions that the certificate can't tell from the best, or that rounding alone sets apart."""
         best = self.action_values.max(axis=-1, keepdims=True)
-        slack = 2 * self.certificate.gap + 1e-10 * (1 + abs(best))
+        slack = 2 * self.certificate.gap + 1e-10 * abs(self.value).max(initial=0.0)
         return np.asarray(self.action_values >= best - slack)
 
     def at_first_stage(self) -> Solution:

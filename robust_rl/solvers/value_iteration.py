@@ -24,10 +24,11 @@ from robust_rl.errors import InvalidArgumentError
 from robust_rl.models import TabularMDP
 from robust_rl.solvers.bellman import BellmanOperator
 from robust_rl.solvers.certificate import Certificate, span_certificate
+from robust_rl.solvers.criterion import check_criterion, check_model, check_same_problem, describe_problem
 from robust_rl.solvers.shortest_path import longest_time, shortest_path_certificate
 from robust_rl.solvers.solution import Solution
 from robust_rl.training import load_arrays, save_arrays
-from robust_rl.uncertainty import Nominal, RectangularSet
+from robust_rl.uncertainty import RectangularSet
 
 HISTORY = ("gap", "lower", "upper")
 
@@ -55,11 +56,11 @@ class ValueIteration:
     method = "value iteration"
 
     def __init__(self, model: TabularMDP, uncertainty: RectangularSet | None, *, discount: float, tol: float = 1e-6) -> None:
-        if not 0 <= discount <= 1:
-            raise InvalidArgumentError(f"discount is {discount:g}; it must be in [0, 1]")
-        if not tol > 0:
-            raise InvalidArgumentError(f"tol is {tol:g}; it must be positive")
-        self.model, self.uncertainty, self.discount, self.tol = model, uncertainty, float(discount), tol
+        gamma, _ = check_criterion(discount, None)
+        assert gamma is not None
+        if not 0 < tol < math.inf:
+            raise InvalidArgumentError(f"tol is {tol:g}; it must be positive and finite")
+        self.model, self.uncertainty, self.discount, self.tol = check_model(model), uncertainty, gamma, float(tol)
         self.backup = BellmanOperator(model, uncertainty, self.discount)
         self._time = longest_time(self.backup) if discount == 1 else None
         self.value = np.zeros(model.num_states)
@@ -131,8 +132,8 @@ class ValueIteration:
 
     def _certify(self, value: NDArray[np.float64], new_value: NDArray[np.float64]) -> Certificate:
         if self._time is not None:
-            return shortest_path_certificate(value, new_value, self._time, self.backup.row_length, self.model.terminal)
-        return span_certificate(value, new_value, self.discount, self.backup.row_length, self.model.terminal)
+            return shortest_path_certificate(value, new_value, self._time, self.backup.rounding(value), self.model.terminal)
+        return span_certificate(value, new_value, self.discount, self.backup.rounding(value), self.model.terminal)
 
     def _sweeps_needed(self, first_gap: float) -> float:
         """Sweeps after which exact arithmetic would have met ``tol``: beyond them only rounding keeps the gap open."""
@@ -148,22 +149,3 @@ class ValueIteration:
 
     def _problem(self) -> dict[str, Any]:
         return describe_problem(self.model, self.uncertainty) | {"discount": self.discount}
-
-
-def describe_problem(model: TabularMDP, uncertainty: RectangularSet | None) -> dict[str, Any]:
-    """Return what a checkpoint notes of its problem, so that it isn't continued on another."""
-    return {
-        "states": model.num_states,
-        "actions": model.num_actions,
-        "uncertainty": repr(Nominal() if uncertainty is None else uncertainty),
-        "reward_sum": float(model.expected_rewards().sum()),
-    }
-
-
-def check_same_problem(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    """Raise InvalidArgumentError naming the first difference."""
-    for name, value in wanted.items():
-        if found.get(name) != value:
-            raise InvalidArgumentError(
-                f"the checkpoint is of another problem: its {name} is {found.get(name)!r}, not {value!r}; start a new run"
-            )

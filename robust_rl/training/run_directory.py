@@ -82,6 +82,7 @@ class RunDirectory:
             raise InvalidArgumentError(f"run {self.path} is a file; a run is a directory")
         self._lock = Lock(self.path / ".lock")
         self._writer: metrics_file.MetricsWriter | None = None
+        self._found: dict[str, Any] | None = None
 
     def __repr__(self) -> str:
         return f"RunDirectory({str(self.path)!r})"
@@ -174,6 +175,17 @@ class RunDirectory:
                 self._close_writer()
                 if (self.path / "run.json").exists():
                     write_json(self.path / "run.json", self.read() | {"status": status, "finished": _now()})
+        finally:
+            self._lock.release()
+
+    def withdraw(self) -> None:
+        """Let go of a run that was started but not changed: ``run.json`` of an old run is put back as it was found."""
+        if self._found is None:
+            self.finish("interrupted")
+            return
+        try:
+            self._close_writer()
+            write_json(self.path / "run.json", self._found)
         finally:
             self._lock.release()
 
@@ -319,7 +331,7 @@ class RunDirectory:
         if not (self.path / "run.json").exists():
             write_json(self.path / "run.json", _first_record(self.path.name, configuration, seed, command))
             return
-        record = self.read()
+        record = self._found = self.read()
         _warn_of_changes(self.path, record.get("configuration"), configuration)
         resumed = {"time": _now(), "argv": sys.argv, "configuration": configuration, "step": self._last_step()}
         changes = {"status": "running", "finished": None, "resumed": [*record.get("resumed", []), resumed]}

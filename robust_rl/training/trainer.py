@@ -102,6 +102,7 @@ class Trainer:
         self.interrupted = False
         self._save_requested = False
         self._saved_step: int | None = None
+        self._resumed = False
 
     def fit(self, trainable: T, resume: bool = True) -> T:
         """Drive ``trainable`` until it is done, the budget is spent, or something stops it.
@@ -133,10 +134,11 @@ class Trainer:
             The run has checkpoints and ``resume`` is false, or a metric is no number.
         """
         self.trainable, self.step, self._saved_step = trainable, 0, None
-        self.stop_reason, self.interrupted, self._save_requested = None, False, False
+        self.stop_reason, self.interrupted, self._save_requested, self._resumed = None, False, False, False
         with self._held_run():
             if self.run is not None:
                 self._resume(self.run, trainable, resume)
+            self._resumed = True
             with stop_on_signal(self._interrupt), self._open_loggers():
                 self._loop(trainable)
                 self._save_if_new()
@@ -226,7 +228,10 @@ class Trainer:
         except BaseException:
             # The disk that is too full for the checkpoint is too full for this; the first error is the one to report.
             with suppress(CheckpointError, FileFormatError):
-                self.run.finish("interrupted")
+                if self._resumed:
+                    self.run.finish("interrupted")
+                else:
+                    self.run.withdraw()
             raise
         self.run.finish("interrupted" if self.interrupted else "finished")
 

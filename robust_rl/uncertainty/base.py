@@ -6,6 +6,7 @@ come the public contract ``worst_case(p, z)`` for single and batched rows, and t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -54,6 +55,9 @@ class RectangularSet:
         """Return lower and upper bounds on q, one for each entry of the layout; empty for sets without bounds."""
         return no_bounds()
 
+    def check(self, layout: Layout, where: Callable[[int], str]) -> None:
+        """Raise InvalidUncertaintyError if the set is empty for a row of the layout; ``where`` names a row."""
+
     def lay_out(self, model: TabularMDP) -> Layout:
         """Lay a model out over this set's support."""
         return lay_out(model, self.support, every_state=self.every_state)
@@ -86,6 +90,7 @@ class RectangularSet:
         pattern = self._allowed(p, allowed).reshape(-1, states)
         flat = p.reshape(-1, states)
         layout = _single_rows(flat, np.broadcast_to(z, p.shape).reshape(-1, states), pattern)
+        self.check(layout, lambda row: str(tuple(int(i) for i in np.unravel_index(row, shape))) if shape else "p")
         # z enters as r(s,a,s'), with V = 0
         values, multipliers, q, _, _ = sweep(
             type(self).row,
@@ -122,7 +127,10 @@ class RectangularSet:
         return mask
 
     def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and repr(self.describe()) == repr(other.describe())  # type: ignore[attr-defined]
+        if type(self) is not type(other):
+            return False
+        mine, others = self.describe(), other.describe()  # type: ignore[attr-defined]
+        return all(_same(mine[name], others[name]) for name in mine)
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -189,6 +197,12 @@ def _single_rows(p: Array, z: Array, allowed: NDArray[np.bool_]) -> Layout:
         ptr, ptr[:-1].copy(), pattern.indices.astype(np.int32), np.ascontiguousarray(p[at]), np.ascontiguousarray(z[at]),
         np.zeros(len(p)), EMPTY, np.arange(len(p)), p.shape[1],
     )  # fmt: skip
+
+
+def _same(one: Any, other: Any) -> bool:
+    if sparse.issparse(one) or sparse.issparse(other):
+        return bool(sparse.issparse(one) and sparse.issparse(other) and one.shape == other.shape and (one != other).nnz == 0)
+    return bool(np.array_equal(one, other))
 
 
 def _short(value: Any) -> str:

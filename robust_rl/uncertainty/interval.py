@@ -7,6 +7,7 @@ ball the price of the radius is the sum of |z_i - z_t| over the entries that the
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -121,7 +122,7 @@ class Interval(RectangularSet):
     def lay_out(self, model: TabularMDP) -> Layout:
         """Lay a model out over the states with a positive upper bound, and check that every row admits a distribution."""
         layout = lay_out(model, self._support(model), every_state=True)
-        self._check(layout, model.num_actions)
+        self.check(layout, lambda row: f"(s={row // model.num_actions}, a={row % model.num_actions})")
         return layout
 
     def _support(self, model: TabularMDP) -> Any:
@@ -129,40 +130,35 @@ class Interval(RectangularSet):
         if sparse.issparse(self.upper):
             return sparse.csr_array(self.upper + model.csr())
         shape = (model.num_states, model.num_actions, model.num_states)
+        if self.upper.ndim == 3 and self.upper.shape != shape:
+            raise InvalidUncertaintyError(f"Interval: upper has shape {self.upper.shape}; expected {shape}")
         reach = np.broadcast_to(self.upper, shape) > 0
         return "free" if reach.all() else reach | (model.csr().toarray().reshape(shape) > 0)
 
     def bounds(self, layout: Layout) -> tuple[Array, Array]:
         """Return lower and upper bound of each entry of the layout."""
-        count, states = len(layout.row_reward), layout.num_states
-        lengths = np.diff(layout.ptr)
-        row = np.repeat(np.arange(count), lengths)
-        column = layout.indices[np.repeat(layout.first - layout.ptr[:-1], lengths) + np.arange(layout.ptr[-1])]
-        return _entries(self.lower, row, column, count, states), _entries(self.upper, row, column, count, states)
+        row, column = layout.coordinates()
+        shape = (len(layout.row_reward), layout.num_states)
+        return _entries(self.lower, row, column, shape, "lower"), _entries(self.upper, row, column, shape, "upper")
 
-    def _check(self, layout: Layout, actions: int) -> None:
+    def check(self, layout: Layout, where: Callable[[int], str]) -> None:
+        """Raise InvalidUncertaintyError if a row's bounds cross, or admit no distribution."""
         lower, upper = self.bounds(layout)
+        row, _ = layout.coordinates()
         crossed = np.flatnonzero(lower > upper)
         if crossed.size:
-            where = _where(int(np.searchsorted(layout.ptr, crossed[0], side="right")) - 1, actions)
-            raise InvalidUncertaintyError(
-                f"Interval: lower {lower[crossed[0]]:g} exceeds upper {upper[crossed[0]]:g} in row {where}"
-            )
-        lower_sums, upper_sums = (np.diff(np.append(0, np.cumsum(bound))[layout.ptr]) for bound in (lower, upper))
-        empty = layout.rows[(lower_sums[layout.rows] > 1 + 1e-9) | (upper_sums[layout.rows] < 1 - 1e-9)]
+            e = crossed[0]
+            raise InvalidUncertaintyError(f"Interval: lower {lower[e]:g} exceeds upper {upper[e]:g} in row {where(int(row[e]))}")
+        lowest, highest = (np.bincount(row, bound, len(layout.row_reward)) for bound in (lower, upper))
+        empty = layout.rows[(lowest[layout.rows] > 1 + 1e-9) | (highest[layout.rows] < 1 - 1e-9)]
         if empty.size:
-            i = empty[0]
+            i = int(empty[0])
             raise InvalidUncertaintyError(
-                f"Interval: row {_where(i, actions)} admits no distribution: "
-                f"lower bounds sum to {lower_sums[i]:.6g}, upper to {upper_sums[i]:.6g}"
+                f"Interval: row {where(i)} admits no distribution: lower bounds sum to {lowest[i]:.6g}, upper to {highest[i]:.6g}"
             )
 
     def _allowed(self, p: Array, allowed: ArrayLike | None) -> NDArray[np.bool_]:
         return np.ones(p.shape, dtype=bool) if allowed is None else np.broadcast_to(np.asarray(allowed, dtype=bool), p.shape)
-
-
-def _where(row: int, actions: int) -> str:
-    return f"(s={row // actions}, a={row % actions})"
 
 
 def _bound(values: Any, name: str) -> Any:
@@ -176,8 +172,15 @@ def _bound(values: Any, name: str) -> Any:
     return matrix
 
 
-def _entries(bound: Any, row: NDArray[np.int64], column: NDArray[np.int32], count: int, states: int) -> Array:
+def _entries(bound: Any, row: NDArray[np.int64], column: NDArray[np.int32], shape: tuple[int, int], name: str) -> Array:
     if sparse.issparse(bound):
+        if bound.shape != shape:
+            raise InvalidUncertaintyError(f"Interval: {name} has shape {bound.shape}; expected {shape}")
         return np.ascontiguousarray(np.asarray(bound[row, column]).ravel(), dtype=np.float64)
-    full = np.broadcast_to(bound, (count, states)) if bound.ndim < 3 else bound.reshape(count, states)
+    try:
+        full = np.broadcast_to(bound, shape) if bound.ndim < 3 else bound.reshape(shape)
+    except ValueError:
+        raise InvalidUncertaintyError(
+            f"Interval: {name} has shape {bound.shape}, which doesn't fit rows of shape {shape}"
+        ) from None
     return np.ascontiguousarray(full[row, column])

@@ -68,6 +68,12 @@ class Layout:
         """Length of the longest row."""
         return int(np.diff(self.ptr).max(initial=0))
 
+    def coordinates(self) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+        """Return row and state of every entry."""
+        lengths = np.diff(self.ptr)
+        row = np.repeat(np.arange(len(lengths)), lengths)
+        return row, self.indices[np.arange(self.ptr[-1]) + (self.first - self.ptr[:-1])[row]]
+
     @property
     def shares_order(self) -> bool:
         """Whether all rows see the same vector z = V, so that one sort serves them all."""

@@ -30,11 +30,10 @@ def test_optimal_value_is_the_known_one_and_better_for_the_player_under_kinder_r
 def test_states_that_no_hand_has_are_terminal_and_others_are_distributions(rules):
     model = blackjack_table(**rules)
     live = ~model.terminal
-    extra = 0 if rules == RULES[0] else 10
-    assert live.sum() == 10 * (18 + 10) + extra  # hard 4..21 and soft 12..21 against ten cards
+    assert live.sum() == 10 * (18 + 10) + 10  # hard 4..21, soft 12..21 and naturals against ten cards
     assert live[: 44 * 2].sum() == 0  # totals 0 to 3
     np.testing.assert_allclose(dense(model)[live].sum(axis=2), 1)
-    ends = NATURALS + extra
+    ends = NATURALS + 10
     assert model.terminal[ends:].all()
     assert (dense_rewards(model)[live][:, :, ends : ends + 3] == [-1, 0, 1]).all()
     assert not dense(model)[:, :, model.terminal][:, :, : (model.terminal[:ends]).sum()].any()
@@ -43,7 +42,7 @@ def test_states_that_no_hand_has_are_terminal_and_others_are_distributions(rules
 def test_a_lost_hand_is_the_worst_successor_of_every_hand():
     model = blackjack_table()
     z = dense_rewards(model) + optimal_value(model, 1.0)
-    assert (z[~model.terminal].argmin(axis=2) == NATURALS).all()
+    assert (z[~model.terminal].argmin(axis=2) == NATURALS + 10).all()
 
 
 @pytest.mark.parametrize(("rules", "hands"), [(RULES[0], 200_000), (RULES[1], 60_000), (RULES[2], 60_000)], ids=LABELS)
@@ -53,14 +52,13 @@ def test_the_played_game_agrees_with_the_table(rules, hands, monkeypatch):
     monkeypatch.setattr("gymnasium.envs.toy_text.blackjack.draw_card", lambda np_random: next(cards))  # ten times as fast
     model = tabular("Blackjack-v1", **rules)
     env = gymnasium.make("Blackjack-v1", **rules).unwrapped
-    first_end = np.flatnonzero(~model.terminal).max() + 1 if model.num_states > 710 else NATURALS
+    first_end = NATURALS + 10
     starts, outcomes = Counter(), defaultdict(Counter)
     hits = rng.random(8 * hands)
     for hand in range(hands):
         env.dealer, env.player = draw_hand(env.np_random), draw_hand(env.np_random)  # reset() draws suits besides
         total, dealer, ace = env._get_obs()
-        has_own_state = total == 21 and first_end > NATURALS
-        state = NATURALS + dealer - 1 if has_own_state else np.ravel_multi_index((total, dealer, ace), SHAPE)
+        state = NATURALS + dealer - 1 if total == 21 else np.ravel_multi_index((total, dealer, ace), SHAPE)
         starts[state] += 1
         done = False
         while not done:

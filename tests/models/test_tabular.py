@@ -40,6 +40,9 @@ def changed(position, value):
         (lambda: rr.TabularMDP(P, R, start=[1.0]), r"start has shape \(1,\)"),
         (lambda: rr.TabularMDP(P, R, terminal=[2]), "terminal state 2 does not exist; states are 0..1"),
         (lambda: rr.TabularMDP(P, R, terminal=[True]), r"terminal has shape \(1,\)"),
+        (lambda: rr.TabularMDP(P, R, terminal=np.array([0, 0])), "lists a state twice; a mask of 0 and 1 must have dtype bool"),
+        (lambda: rr.TabularMDP(P, R, terminal=[0.9]), "array of float64"),
+        (lambda: rr.TabularMDP(P, R, action_mask=np.full((2, 2), np.nan)), "entry other than True and False"),
         (lambda: rr.TabularMDP(P, R, action_mask=[[False, False], [True, True]]), "no action in state 0"),
         (lambda: rr.TabularMDP(P, R, action_mask=[True]), "action_mask has shape"),
     ],
@@ -97,6 +100,27 @@ def test_corrupt_foreign_and_newer_files_are_refused(tmp_path):
         rr.TabularMDP.load(path)
     with pytest.raises(FileFormatError, match="no model file"):
         rr.TabularMDP.load(tmp_path / "nowhere.npz")
+
+
+def test_names_with_dots_are_kept(tmp_path):
+    one, two = (rr.TabularMDP(P, R * scale).save(tmp_path / "new" / f"model-0.{scale}") for scale in (1, 2))
+    assert one != two
+    assert rr.TabularMDP.load(tmp_path / "new" / "model-0.2").rewards[0, 0] == 2
+
+
+def test_every_corruption_of_a_file_is_refused_or_harmless(tmp_path):
+    """Any flipped byte gives our error, or the same model: never another model, never a foreign exception."""
+    model = random_model(0)
+    path = model.save(tmp_path / "model")
+    good = path.read_bytes()
+    for position in range(0, len(good), 7):
+        path.write_bytes(good[:position] + bytes([good[position] ^ 0xFF]) + good[position + 1 :])
+        try:
+            loaded = rr.TabularMDP.load(path)
+        except FileFormatError:
+            continue
+        np.testing.assert_array_equal(loaded.transitions, model.transitions)
+        np.testing.assert_array_equal(loaded.rewards, model.rewards)
 
 
 def test_counts_give_frequencies_and_unvisited_pairs_are_named():

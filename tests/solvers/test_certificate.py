@@ -1,5 +1,6 @@
 """The certificate against optima found by enumerating policies, each evaluated by a linear program."""
 
+from fractions import Fraction
 from itertools import permutations, product
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog
+from scipy.sparse import csr_array
 
 import robust_rl as rr
 from robust_rl.errors import ConvergenceWarning, InvalidArgumentError, UnknownNameError
@@ -89,6 +91,39 @@ def test_brackets_the_enumerated_optimum_at_every_iteration(seed, radius, discou
     assert (worth >= solution.certificate.lower - slack).all(), "the greedy policy is worth at least the lower bound"
 
 
+@pytest.mark.parametrize("scale", [1.0, 1e6, 1e10])
+@pytest.mark.parametrize("arguments", [{"discount": 0.99}, {"discount": 0.0}, {"horizon": 3}])
+def test_brackets_hold_where_large_rewards_cancel(scale, arguments):
+    """Rewards r(s,a,s') of mean zero: values are rounding error of the rewards' size; the truth comes from fractions."""
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        p = rng.dirichlet(np.ones(4))
+        r = rng.normal(size=4) * scale
+        r -= p @ r
+        model = rr.TabularMDP(np.tile(p, (4, 1, 1)), np.tile(r, (4, 1, 1)))
+        kernel = [Fraction(x) for x in model.transitions[0, 0]]
+        mean = sum(q * Fraction(x) for q, x in zip(kernel, model.rewards[0, 0], strict=True)) / sum(kernel)
+        factor = 3 if "horizon" in arguments else 1 / (1 - Fraction(arguments["discount"]))
+        bounds = rr.solve(model, None, **arguments, tol=scale).certificate
+        assert (bounds.lower <= float(mean * factor)).flat[0]
+        assert (float(mean * factor) <= bounds.upper).flat[0]
+
+
+def test_rows_that_are_off_by_less_than_the_tolerance_are_normalised():
+    """The certificate rests on rows that sum to 1; rows from float32 are off by 1e-8."""
+    rng = np.random.default_rng(0)
+    p = rng.dirichlet(np.ones(4), size=(4, 2)) * (1 - 0.9e-8)
+    given = p.copy()
+    model = rr.TabularMDP(p, rng.uniform(90, 100, size=(4, 2)))
+    np.testing.assert_array_equal(p, given)
+    solution = rr.solve(model, None, discount=0.99)
+    worth = rr.policy_value(model, solution.policy, discount=0.99)
+    assert (solution.certificate.lower <= worth).all()
+    assert (worth <= solution.certificate.upper).all()
+    sparse = rr.TabularMDP(csr_array(p.reshape(8, 4)), model.rewards)
+    np.testing.assert_allclose(sparse.csr().sum(axis=1), 1.0, rtol=1e-15)
+
+
 def test_bounds_shrink_to_rounding_and_stay_honest():
     """A tolerance below rounding ends with a warning and the true width, not with an endless loop or a false claim."""
     model = rr.envs.tabular("robust_rl/RiverSwim-v0")
@@ -168,10 +203,11 @@ def test_an_adversary_can_make_a_proper_model_improper():
     [
         ({}, InvalidArgumentError, "exactly one of discount and horizon"),
         ({"discount": 0.9, "horizon": 3}, InvalidArgumentError, "exactly one of discount and horizon"),
-        ({"discount": 1.2}, InvalidArgumentError, r"discount is 1.2; it must be in \[0, 1\]"),
+        ({"discount": 1.2}, InvalidArgumentError, r"discount is 1.2; it must be a number in \[0, 1\]"),
         ({"discount": -0.1}, InvalidArgumentError, "discount is -0.1"),
         ({"discount": float("nan")}, InvalidArgumentError, "discount is nan"),
         ({"discount": 0.9, "tol": 0}, InvalidArgumentError, "tol is 0"),
+        ({"discount": 0.9, "tol": float("inf")}, InvalidArgumentError, "tol is inf"),
         ({"horizon": 0}, InvalidArgumentError, "horizon is 0"),
         ({"discount": 0.9, "method": "value_iteraton"}, UnknownNameError, "did you mean value_iteration"),
         ({"discount": 0.9, "max_iterations": 0}, InvalidArgumentError, "max_iterations is 0"),

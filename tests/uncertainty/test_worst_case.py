@@ -197,6 +197,12 @@ def test_kernel_accepts_a_total_variation_above_one():
         (lambda: rr.LInfinity(2, support="free"), r"LInfinity: radius 2 is outside \[0, 1\]"),
         (lambda: rr.Interval(0.5, 0.2), r"lower exceeds upper"),
         (lambda: rr.Interval(-0.1, 0.2), r"lower has an entry outside \[0, 1\]"),
+        (lambda: rr.Interval(0, 0.1).worst_case([0.5, 0.5], [1, 2]), "row p admits no distribution: .* upper to 0.2"),
+        (
+            lambda: rr.Interval([0.8, 0.8], 1).worst_case([[0.5, 0.5]], [1, 2]),
+            r"row \(0,\) admits no distribution: lower bounds sum to 1.6",
+        ),
+        (lambda: rr.Interval([0.1, 0.1, 0.1], 1).worst_case([0.5, 0.5], [1, 2]), r"lower has shape \(3,\)"),
         (lambda: rr.TotalVariation(0.1, support="free").worst_case([0.5, 0.4], [0, 1]), r"not a probability vector"),
         (lambda: rr.TotalVariation(0.1, support="free").worst_case([0.5, 0.5], [0, np.inf]), r"NaN or infinite"),
         (lambda: rr.TotalVariation(0.1, support="free").worst_case([0.5, 0.5], [0, 1, 2]), r"same states"),
@@ -216,3 +222,13 @@ def test_bad_input_is_named(build, message):
 def test_repr_tells_whatever_changes_the_answer():
     assert repr(rr.TotalVariation(0.1, support="free")) == "TotalVariation(radius=0.1, support='free')"
     assert "shape (4, 3)" in repr(rr.TotalVariation(np.full((4, 3), 0.1), support="nominal"))
+
+
+def test_sets_are_equal_when_their_arguments_are():
+    radii = np.full((40, 30), 0.1)
+    changed = radii.copy()
+    changed[20, 20] += 1e-10
+    assert rr.TotalVariation(radii, support="free") == rr.TotalVariation(radii.copy(), support="free")
+    assert rr.TotalVariation(radii, support="free") != rr.TotalVariation(changed, support="free")
+    assert rr.TotalVariation(0.1, support="free") != rr.TotalVariation(0.1, support="nominal")
+    assert rr.TotalVariation(0.1, support="free") != rr.LInfinity(0.1, support="free")
