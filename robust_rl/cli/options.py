@@ -11,8 +11,6 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table as RichTable
 
 from robust_rl import envs
 from robust_rl.agents import RobustVI
@@ -105,10 +103,10 @@ def print_records(records: list[dict[str, Any]], as_json: bool, empty: str = "no
     elif not records:
         console.print(empty)
     else:
-        grid = RichTable(*records[0], box=None, header_style="bold", pad_edge=False)
-        for record in records:
-            grid.add_row(*(escape("" if value is None else str(value)) for value in record.values()))
-        console.print(grid)
+        lines = [list(records[0]), *(["" if value is None else str(value) for value in record.values()] for record in records)]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        for line in lines:  # never cut short: a run's name is there to be copied
+            console.print("  ".join(map(str.ljust, line, widths)).rstrip(), markup=False)
 
 
 def report(run: RunDirectory, agent: RobustVI, shifts: Mapping[str, Table]) -> str | None:
