@@ -28,8 +28,17 @@ def compiled(function: Any, signature: Any) -> Any:
 
 @njit
 def dot(x, y):  # type: ignore[no-untyped-def]
-    """Inner product in index order: unlike BLAS, the same bits whatever the alignment of the arrays."""
-    total = 0.0
-    for i in range(len(x)):
-        total += x[i] * y[i]
-    return total
+    """Inner product in an order of its own: unlike BLAS, the same bits whatever the alignment of the arrays.
+
+    Four running sums let the processor overlap the additions.
+    """
+    n = len(x)
+    a = b = c = d = 0.0
+    for i in range(0, n - 3, 4):
+        a += x[i] * y[i]
+        b += x[i + 1] * y[i + 1]
+        c += x[i + 2] * y[i + 2]
+        d += x[i + 3] * y[i + 3]
+    for i in range(n - n % 4, n):
+        a += x[i] * y[i]
+    return (a + b) + (c + d)

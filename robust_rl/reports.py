@@ -49,7 +49,7 @@ def _shift_sections(shifts: Mapping[str, Table]) -> Sequence[Section]:
         Section(
             f"Return when {axis.replace('_', ' ')} shifts",
             "Each policy is computed for the world as it was modelled, and evaluated exactly in the shifted ones.",
-            (Figure(pictures.return_under_shift(table, axis), f"{table.title} against {axis}"), shift_page_table(axis, table)),
+            (Figure(pictures.return_under_shift(table, axis)), shift_page_table(axis, table)),
         )
         for axis, table in shifts.items()
     ]
@@ -100,14 +100,16 @@ def _certificate_section(agent: RobustVI) -> Section:
 
 def _adversary_section(agent: RobustVI) -> Section:
     grid = _grid(agent)
-    if grid is None:
-        picture, caption = pictures.adversary_matrix(agent.solution, agent.model), "mass moved, weighted by visits"
-    else:
-        picture, caption = (
-            pictures.adversary_map(agent.solution, grid, agent.model),
-            "arrows lead to the states that receive mass",
+    if grid is not None:
+        item: Any = Figure(
+            pictures.adversary_map(agent.solution, grid, agent.model), "arrows lead to the states that receive mass"
         )
-    return Section("The adversary", items=(Figure(picture, caption),))
+    elif agent.model.num_states <= pictures.MOST_STATES:
+        item = Figure(pictures.adversary_matrix(agent.solution, agent.model), "mass moved, weighted by visits")
+    else:
+        heaviest = pictures.mass_moved(agent.solution, agent.model).flows[:15]
+        item = PageTable(["in state", "moves mass to", "mass x visits"], heaviest, "the adversary's heaviest moves")
+    return Section("The adversary", items=(item,))
 
 
 def _grid(agent: RobustVI) -> pictures.Grid | None:

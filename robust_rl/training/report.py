@@ -20,7 +20,7 @@ from robust_rl.training.optional import require
 
 _EXTRA = "robust-rl[report]"
 _NUMBER = re.compile(r"[\s<>≤≥≈~]*[-+−]?(\d[\d,]*\.?\d*|\.\d+)(e[-+]?\d+)?[\s%×]*", re.IGNORECASE)
-_INTERVAL_MARKS = re.compile(r"[\[\](),;±/]|\.\.\.|\.\.|…|–")
+_INTERVAL_MARKS = re.compile(r"[\[\](),;±/]|\.\.\.|\.\.|…|–|\bto\b")
 
 
 @dataclass(frozen=True)

@@ -101,7 +101,9 @@ def lay_out(model: TabularMDP, support: Support, *, every_state: bool = False) -
         If a mask has the wrong shape or excludes a nominal successor.
     """
     rows = np.flatnonzero(model.active_rows)
-    if isinstance(support, str) and support == "free" and not model.is_sparse and not model.has_transition_rewards:
+    plain = isinstance(support, str) and not model.is_sparse and not model.has_transition_rewards
+    # a full row reaches every state, whatever the support is called
+    if plain and (support == "free" or (model.transitions.reshape(-1, model.num_states)[rows] > 0).all()):
         return _dense_views(model, rows)
     transitions = _positive(model)
     rewards = _reward_rows(model)
