@@ -1,0 +1,19 @@
+"""Every example runs as its first lines say. A new one joins by being there."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.test_packaging import ROOT
+
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_example_runs(example: Path, tmp_path):
+    pytest.importorskip("matplotlib")
+    result = subprocess.run([sys.executable, str(example)], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr
+    assert list(tmp_path.glob("runs/*/result/report.html"))
