@@ -5,15 +5,21 @@ from robust_rl.agents import RobustVI
 from robust_rl.evaluation import evaluate, evaluate_shifts, tie_range
 from robust_rl.models import TabularEnv, TabularMDP
 from robust_rl.solvers import Certificate, Solution, policy_value, solve
-from robust_rl.uncertainty import Contamination, Interval, LInfinity, TotalVariation
+from robust_rl.uncertainty import KL, L1, L2, ChiSquare, Contamination, CVaR, Interval, LInfinity, ReverseKL, TotalVariation
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "KL",
+    "L1",
+    "L2",
+    "CVaR",
     "Certificate",
+    "ChiSquare",
     "Contamination",
     "Interval",
     "LInfinity",
+    "ReverseKL",
     "RobustVI",
     "Solution",
     "TabularEnv",

@@ -22,6 +22,19 @@ AGENTS = {
     "RobustVI, arrays": lambda: rr.RobustVI(
         random_model(1, sparse=True), rr.TotalVariation(np.full((5, 3), 0.1), support=np.ones((5, 3, 5), bool)), discount=0.9
     ).learn(),
+    **{
+        f"RobustVI, {ball.name}": lambda ball=ball: rr.RobustVI("FrozenLake-v1", ball, discount=0.9).learn()
+        for ball in (
+            rr.L1(0.2, support="reachable"),
+            rr.L2(0.1, support="nominal"),
+            rr.KL(0.1),
+            rr.ReverseKL(0.1, support="free"),
+            rr.ChiSquare(0.1),
+            rr.CVaR(0.5),
+            rr.Contamination(0.1, support="free"),
+            rr.LInfinity(0.1, support="free"),
+        )
+    },
     "RobustVI, interval": lambda: rr.RobustVI(random_model(2), rr.Interval(0.0, 0.8), discount=0.9).learn(),
 }
 by_agent = pytest.mark.parametrize("name", AGENTS)

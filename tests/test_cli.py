@@ -105,13 +105,7 @@ def test_solve_a_model_file_over_a_horizon(tmp_path):
 def test_envs_and_sets_are_listed_for_machines_and_people():
     ids = {record["id"] for record in json.loads(call("envs", "--json").stdout)}
     assert {"CliffWalking-v1", "FrozenLake-v1", TAXI, "Blackjack-v1", "robust_rl/RiverSwim-v0"} <= ids
-    assert {record["set"] for record in json.loads(call("sets", "--json").stdout)} == {
-        "tv",
-        "contamination",
-        "linf",
-        "interval",
-        "none",
-    }
+    assert {record["set"] for record in json.loads(call("sets", "--json").stdout)} == {*SETS, "none"}
     assert "Ball of total variation" in call("sets").stdout
 
 
@@ -129,6 +123,7 @@ def test_envs_and_sets_are_listed_for_machines_and_people():
         ([*CLIFF, "--horizon", "5"], "exactly one of discount and horizon"),
         ([*CLIFF, "--discount", "1"], "some policy may never end"),
         ([*CLIFF, "--set", "interval"], "use it from Python"),
+        ([*CLIFF, "--set", "kl"], "--set kl keeps the nominal support"),
         ([*CLIFF, "--env-arg", "is_slipery=true"], "is_slipery"),
         ([*CLIFF, "--env-arg", "is_slippery"], "name=value"),
         (["evaluate", "nowhere", "--shift", "action_noise=0"], "nowhere"),

@@ -19,7 +19,7 @@ from robust_rl.models import TabularMDP
 from robust_rl.reports import write_agent_report
 from robust_rl.table import Table
 from robust_rl.training import RunDirectory
-from robust_rl.uncertainty import Interval, RectangularSet, set_class
+from robust_rl.uncertainty import Interval, RectangularSet, SupportedSet, set_class
 
 SetName = Annotated[
     str,
@@ -28,7 +28,8 @@ SetName = Annotated[
     ),
 ]
 Radius = Annotated[
-    float | None, typer.Option("--radius", help="Size of the set, in its own norm (for tv: half the L1 distance, 0 to 1).")
+    float | None,
+    typer.Option("--radius", help="Size of the set, in its own norm (tv: half the L1 distance, 0 to 1; cvar: its level)."),
 ]
 SupportName = Annotated[
     str | None,
@@ -82,7 +83,11 @@ def uncertainty(name: str, radius: float | None, support: str | None) -> Rectang
         )
     if radius is None:
         raise InvalidArgumentError(f"--set {name} needs --radius")
-    return kind(radius, support=support)  # type: ignore[call-arg]
+    if issubclass(kind, SupportedSet):
+        return kind(radius, support=support)  # type: ignore[arg-type]
+    if support not in (None, "nominal"):
+        raise InvalidArgumentError(f"--set {name} keeps the nominal support; leave out --support {support}")
+    return kind(radius)  # type: ignore[call-arg]
 
 
 def run_name(command: str, environment_name: str) -> str:

@@ -53,9 +53,9 @@ class BellmanOperator:
         self._idle = np.where(model.terminal[:, None] & np.ones_like(model.action_mask), 0.0, -np.inf)
 
     def rounding(self, value: Array) -> float:
-        """Return a bound on the floating-point error of one backup at a value: (row length + 8) eps max|z|."""
+        """Return a bound on the error of one backup at a value: (row length + 8) eps max|z|, and a root finder's."""
         largest = self._largest_reward + self.discount * float(abs(value).max(initial=0.0))
-        return (self.layout.width + 9) * float(np.finfo(np.float64).eps) * largest
+        return ((self.layout.width + 9) * float(np.finfo(np.float64).eps) + self.uncertainty.error) * largest
 
     def __call__(self, value: Array) -> tuple[Array, NDArray[np.intp]]:
         """Return ``T V`` (S,) and the greedy actions (S,), ties to the lowest index."""

@@ -7,22 +7,37 @@ from typing import Any
 import numpy as np
 
 from robust_rl.errors import FileFormatError, UnknownNameError, nearest
-from robust_rl.uncertainty.base import RadiusSet, RectangularSet, WorstCase
+from robust_rl.uncertainty.base import RadiusSet, RectangularSet, SupportedSet, WorstCase
+from robust_rl.uncertainty.chi_square import ChiSquare
 from robust_rl.uncertainty.contamination import Contamination
+from robust_rl.uncertainty.cvar import CVaR
 from robust_rl.uncertainty.interval import Interval, LInfinity
+from robust_rl.uncertainty.kl import KL
+from robust_rl.uncertainty.l1 import L1
+from robust_rl.uncertainty.l2 import L2
 from robust_rl.uncertainty.nominal import Nominal
+from robust_rl.uncertainty.reverse_kl import ReverseKL
 from robust_rl.uncertainty.total_variation import TotalVariation
 
-SETS: dict[str, type[RectangularSet]] = {s.name: s for s in (TotalVariation, Contamination, LInfinity, Interval)}
+SETS: dict[str, type[RectangularSet]] = {
+    s.name: s for s in (TotalVariation, L1, L2, LInfinity, KL, ReverseKL, ChiSquare, CVaR, Contamination, Interval)
+}
 
 __all__ = [
+    "KL",
+    "L1",
+    "L2",
     "SETS",
+    "CVaR",
+    "ChiSquare",
     "Contamination",
     "Interval",
     "LInfinity",
     "Nominal",
     "RadiusSet",
     "RectangularSet",
+    "ReverseKL",
+    "SupportedSet",
     "TotalVariation",
     "WorstCase",
     "from_description",

@@ -19,6 +19,8 @@ from robust_rl.uncertainty.kernels import no_bounds, sweep
 from robust_rl.uncertainty.layout import EMPTY, Layout, Support, check_support, lay_out
 
 Array = NDArray[np.float64]
+# a divergence below this moves the value by less than 1e-15 standard deviations, its square root
+NEGLIGIBLE = 1e-30
 
 
 class WorstCase(NamedTuple):
@@ -38,13 +40,15 @@ class RectangularSet:
     """Base of the (s,a)-rectangular sets: each row (s, a) has a set of its own.
 
     A subclass names its command-line ``name``, its ``row`` function, whether that needs z sorted, and whether under free
-    support it uses more than the worst of the states that a row doesn't reach.
+    support it uses more than the worst of the states that a row doesn't reach. Sets solved by a root finder give in ``error``
+    how far a value may be off, beyond rounding, relative to the size of z; certificates are widened by it.
     """
 
     name: ClassVar[str]
     row: ClassVar[Any]
     sort: ClassVar[bool] = True
     every_state: ClassVar[bool] = False
+    error: ClassVar[float] = 0.0
     support: Support = "nominal"
 
     def radii(self, shape: tuple[int, ...]) -> Array:
@@ -144,14 +148,17 @@ class RectangularSet:
 
 
 class RadiusSet(RectangularSet):
-    """Base of the sets with a radius (scalar or (S, A)) and a choice of support."""
+    """Base of the sets with one number a row, scalar or (S, A), on the nominal support.
 
-    largest: ClassVar[float] = np.inf
+    A subclass says in ``norm`` what the number measures, and its ``largest`` value.
+    """
+
     norm: ClassVar[str]
+    largest: ClassVar[float] = np.inf
+    argument: ClassVar[str] = "radius"
 
-    def __init__(self, radius: ArrayLike, *, support: Support | None = None) -> None:
-        self.radius = check_radius(radius, type(self).__name__, self.norm, self.largest)
-        self.support = check_support(support, type(self).__name__)
+    def __init__(self, radius: ArrayLike) -> None:
+        self.radius = _checked_radius(radius, f"{type(self).__name__}: {self.argument}", self.norm, self.largest)
 
     def radii(self, shape: tuple[int, ...]) -> Array:
         """Return one radius a row. Raises InvalidUncertaintyError if an array of radii doesn't fit the rows."""
@@ -163,20 +170,32 @@ class RadiusSet(RectangularSet):
             ) from None
 
     def describe(self) -> dict[str, Any]:
+        """Return the radius."""
+        return {"radius": self.radius}
+
+
+class SupportedSet(RadiusSet):
+    """Base of the sets with a radius and a choice of support."""
+
+    def __init__(self, radius: ArrayLike, *, support: Support | None = None) -> None:
+        super().__init__(radius)
+        self.support = check_support(support, type(self).__name__)
+
+    def describe(self) -> dict[str, Any]:
         """Return radius and support."""
         return {"radius": self.radius, "support": self.support}
 
 
-def check_radius(radius: ArrayLike, owner: str, norm: str, largest: float) -> float | Array:
+def _checked_radius(radius: ArrayLike, name: str, norm: str, largest: float) -> float | Array:
     """Return the radius, scalar or array, or raise InvalidUncertaintyError naming the set, its norm and the allowed range."""
     try:
         values = np.asarray(radius, dtype=np.float64)
     except (TypeError, ValueError):
-        raise InvalidUncertaintyError(f"{owner}: radius {radius!r} is not a number") from None
+        raise InvalidUncertaintyError(f"{name} {radius!r} is not a number") from None
     bad = values[~((values >= 0) & (values <= largest) & np.isfinite(values))]
     if bad.size:
         interval = f"[0, {largest:g}]" if np.isfinite(largest) else "[0, inf)"
-        raise InvalidUncertaintyError(f"{owner}: radius {bad.flat[0]:g} is outside {interval} ({norm})")
+        raise InvalidUncertaintyError(f"{name} {bad.flat[0]:g} is outside {interval} ({norm})")
     return float(values) if values.ndim == 0 else values.copy()
 
 

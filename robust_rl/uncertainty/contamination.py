@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from robust_rl._numba import dot, njit
-from robust_rl.uncertainty.base import RadiusSet
+from robust_rl.uncertainty.base import SupportedSet
 
 
 @njit
@@ -22,7 +22,7 @@ def _row(p, z, order, radius, lower, upper, q):  # type: ignore[no-untyped-def]
     return dot(q, z), dot(p, z) - z[lowest]
 
 
-class Contamination(RadiusSet):
+class Contamination(SupportedSet):
     """With probability ``radius`` the next state is the adversary's choice, else it is drawn from the nominal row (Huber).
 
     Parameters

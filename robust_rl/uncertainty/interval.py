@@ -17,14 +17,14 @@ from scipy import sparse
 from robust_rl._numba import dot, njit
 from robust_rl.errors import InvalidUncertaintyError
 from robust_rl.models import TabularMDP
-from robust_rl.uncertainty.base import RadiusSet, RectangularSet
+from robust_rl.uncertainty.base import RectangularSet, SupportedSet
 from robust_rl.uncertainty.layout import Layout, lay_out
 
 Array = NDArray[np.float64]
 
 
 @njit
-def _raise_from_below(z, order, lower, upper, q):  # type: ignore[no-untyped-def]
+def raise_from_below(z, order, lower, upper, q):  # type: ignore[no-untyped-def]
     """Fill q and return the position, in order, of the last entry raised."""
     q[:] = lower
     left = 1.0 - np.sum(lower)
@@ -43,14 +43,14 @@ def _raise_from_below(z, order, lower, upper, q):  # type: ignore[no-untyped-def
 
 @njit
 def _interval_row(p, z, order, radius, lower, upper, q):  # type: ignore[no-untyped-def]
-    threshold = _raise_from_below(z, order, lower, upper, q)
+    threshold = raise_from_below(z, order, lower, upper, q)
     return dot(q, z), z[order[threshold]]
 
 
 @njit
 def _ball_row(p, z, order, radius, lower, upper, q):  # type: ignore[no-untyped-def]
     low, high = np.maximum(p - radius, 0.0), np.minimum(p + radius, 1.0)
-    level = z[order[_raise_from_below(z, order, low, high, q)]]
+    level = z[order[raise_from_below(z, order, low, high, q)]]
     price = 0.0
     for i in range(len(p)):
         if (z[i] > level and p[i] > radius) or (z[i] < level and p[i] + radius < 1):
@@ -58,7 +58,7 @@ def _ball_row(p, z, order, radius, lower, upper, q):  # type: ignore[no-untyped-
     return dot(q, z), price
 
 
-class LInfinity(RadiusSet):
+class LInfinity(SupportedSet):
     """Ball ``max_i |q_i - p_i| <= radius``: every transition probability is known up to the radius.
 
     Parameters

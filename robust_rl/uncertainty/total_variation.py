@@ -14,11 +14,12 @@ kappa / 2.
 from __future__ import annotations
 
 from robust_rl._numba import dot, njit
-from robust_rl.uncertainty.base import RadiusSet
+from robust_rl.uncertainty.base import SupportedSet
 
 
 @njit
-def _row(p, z, order, sigma, lower, upper, q):  # type: ignore[no-untyped-def]
+def row(p, z, order, sigma, lower, upper, q):  # type: ignore[no-untyped-def]
+    """Write the worst case into q; return the value and the multiplier."""
     q[:] = p
     lowest = order[0]
     left = sigma
@@ -36,7 +37,7 @@ def _row(p, z, order, sigma, lower, upper, q):  # type: ignore[no-untyped-def]
     return dot(q, z), alpha - z[lowest]
 
 
-class TotalVariation(RadiusSet):
+class TotalVariation(SupportedSet):
     """Ball of total variation ``1/2 ||q - p||_1 <= radius`` around each nominal row.
 
     Parameters
@@ -60,5 +61,5 @@ class TotalVariation(RadiusSet):
 
     name = "tv"
     norm = "total variation, half the L1 distance"
-    row = _row
+    row = row
     largest = 1.0

@@ -1,4 +1,4 @@
-"""One line a set: every uncertainty set of the library, with its definition as a linear program for HiGHS."""
+"""One line a set: every uncertainty set of the library, with its definition as a linear program, or its dual."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,6 +7,8 @@ import numpy as np
 
 import robust_rl as rr
 from robust_rl.uncertainty import RectangularSet
+
+from . import duals
 
 
 @dataclass(frozen=True)
@@ -21,16 +23,33 @@ class Constraints:
 
 @dataclass(frozen=True)
 class Case:
-    """A set, built from (nominal row, radius, support), and its definition.
+    """A set, built from (nominal row, radius in [0, 1], support), and its definition.
 
-    ``splits`` says that a state may be split in two without changing the value.
+    ===========  ===============================================================================
+    constraints  the set as a linear program, from (p, radius); or None
+    dual         else (p, z, radius, allowed) -> the lowest expectation, by other means
+    distance     and (q, p) -> what the radius bounds
+    supports     whether the set has a choice of support; if not, it keeps the nominal one
+    price        what the multiplier is minus the derivative in: this times the radius; 0 if nothing
+    convex       whether the value is convex in the radius
+    splits       whether a state may be split in two without changing the value
+    zero         whether radius 0 is the nominal row to the bit
+    tolerance    agreement with the oracle, relative to the size of z, over so many random instances
+    ===========  ===============================================================================
     """
 
     name: str
     build: Callable[[np.ndarray, float, object], RectangularSet]
-    constraints: Callable[[np.ndarray, float], Constraints]
-    has_radius: bool = True
+    constraints: Callable[[np.ndarray, float], Constraints] | None = None
+    dual: Callable[[np.ndarray, np.ndarray, float, np.ndarray], float] | None = None
+    distance: Callable[[np.ndarray, np.ndarray], float] | None = None
+    supports: bool = True
+    price: float = 1.0
+    convex: bool = True
     splits: bool = True
+    zero: bool = True
+    tolerance: float = 1e-9
+    instances: int = 1000
 
 
 def _tv(p, radius):
@@ -44,8 +63,14 @@ def _box(lower, upper):
     return Constraints(np.zeros((0, len(lower))), np.zeros(0), lower, upper)
 
 
+def level(radius):
+    """CVaR's level falls from 1 as the set grows."""
+    return 1 - 0.99 * radius
+
+
 CASES = [
     Case("tv", lambda p, r, s: rr.TotalVariation(r, support=s), _tv),
+    Case("l1", lambda p, r, s: rr.L1(2 * r, support=s), _tv, price=2.0),
     Case("contamination", lambda p, r, s: rr.Contamination(r, support=s), lambda p, r: _box((1 - r) * p, np.ones(len(p)))),
     Case(
         "linf", lambda p, r, s: rr.LInfinity(r, support=s),
@@ -53,6 +78,23 @@ CASES = [
     ),
     Case(
         "interval", lambda p, r, s: rr.Interval((1 - r) * p, np.minimum(p + r, 1)),
-        lambda p, r: _box((1 - r) * p, np.minimum(p + r, 1)), has_radius=False, splits=False,
+        lambda p, r: _box((1 - r) * p, np.minimum(p + r, 1)), supports=False, price=0.0, splits=False, zero=False,
+    ),
+    Case(
+        "cvar", lambda p, r, s: rr.CVaR(level(r)),
+        lambda p, r: _box(np.zeros(len(p)), np.minimum(p / level(r), 1)), supports=False, price=-0.99, convex=False, zero=False,
+    ),
+    Case("kl", lambda p, r, s: rr.KL(r), dual=duals.kl, tolerance=1e-10, distance=duals.kl_divergence, supports=False),
+    Case(
+        "chi2", lambda p, r, s: rr.ChiSquare(r), dual=duals.chi_square, tolerance=1e-10,
+        distance=duals.chi_square_divergence, supports=False,
+    ),
+    Case(
+        "reverse-kl", lambda p, r, s: rr.ReverseKL(r, support=s),
+        dual=duals.reverse_kl, tolerance=1e-10, distance=lambda q, p: duals.kl_divergence(p, q),
+    ),
+    Case(
+        "l2", lambda p, r, s: rr.L2(r, support=s),
+        dual=duals.l2, distance=lambda q, p: float(np.linalg.norm(q - p)), splits=False, tolerance=1e-6, instances=200,
     ),
 ]  # fmt: skip

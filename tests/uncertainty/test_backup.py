@@ -20,13 +20,12 @@ def a_mask(model, seed=0):
     return (p > 0) | (np.random.default_rng(seed).random(p.shape) < 0.3)
 
 
-def plain_backup(model, case: Case, radius, support, value, discount):
-    """Q by loops and HiGHS, from the definitions alone."""
+def plain_rows(model, support, value, discount):
+    """Yield (s, a, p, z, allowed) of every active row, by loops, from the definitions alone."""
     states, actions = model.num_states, model.num_actions
     p = model.csr().toarray().reshape(states, actions, states)
     r = model.rewards.toarray() if model.is_sparse and model.has_transition_rewards else model.rewards
     r = r.reshape(states, actions, states) if model.has_transition_rewards else np.repeat(r[..., None], states, axis=2)
-    instances, where = [], []
     for s in range(states):
         open_actions = [a for a in range(actions) if model.action_mask[s, a]]
         for a in open_actions if not model.terminal[s] else []:
@@ -38,25 +37,33 @@ def plain_backup(model, case: Case, radius, support, value, discount):
                 z[t] = reward + discount * value[t]
             reachable = np.array([any(p[s, b, t] > 0 for b in open_actions) for t in range(states)])
             allowed = {"free": np.ones(states, bool), "nominal": p[s, a] > 0, "reachable": reachable, "mask": a_mask(model)[s, a]}
-            instances.append((z, allowed[support], case.constraints(p[s, a], radius)))
-            where.append((s, a))
-    q = np.full((states, actions), -np.inf)
-    q[model.terminal] = 0.0
-    q[tuple(np.array(where).T)] = minimise(instances)
-    return q
+            yield s, a, p[s, a], z, allowed[support]
+
+
+def lowest(case: Case, rows, radius):
+    """The set's own oracle for each row."""
+    if case.constraints:
+        return minimise([(z, allowed, case.constraints(p, radius)) for _, _, p, z, allowed in rows])
+    return [case.dual(p, z, radius, allowed) for _, _, p, z, allowed in rows]
 
 
 @by_support
-@pytest.mark.parametrize("case", [case for case in CASES if case.has_radius], ids=lambda case: case.name)
+@pytest.mark.parametrize("case", [case for case in CASES if case.name != "interval"], ids=lambda case: case.name)
 @pytest.mark.parametrize("sparse", [False, True], ids=["dense", "sparse"])
 @pytest.mark.parametrize("transition_rewards", [False, True], ids=["r(s,a)", "r(s,a,s')"])
 def test_backup_agrees_with_the_definition(case, support, sparse, transition_rewards):
-    for seed in range(4):
+    """Interval, whose bounds are arrays, has a test of its own."""
+    if not case.supports and support != "nominal":
+        return  # such a set keeps the nominal support
+    for seed in range(2):
         model = random_model(seed, sparse=sparse, transition_rewards=transition_rewards)
         value = np.random.default_rng(seed + 100).normal(size=model.num_states) * 5
         uncertainty = case.build(np.empty(0), 0.15, a_mask(model) if support == "mask" else support)
         q = BellmanOperator(model, uncertainty, 0.9).q_values(value)
-        np.testing.assert_allclose(q, plain_backup(model, case, 0.15, support, value, 0.9), atol=1e-9)
+        rows = list(plain_rows(model, support, value, 0.9))
+        expected = np.where(model.terminal[:, None] & np.ones_like(q, bool), 0.0, -np.inf)
+        expected[[row[0] for row in rows], [row[1] for row in rows]] = lowest(case, rows, 0.15)
+        np.testing.assert_allclose(q, expected, atol=max(1e-9, 20 * case.tolerance))
 
 
 @by_support
