@@ -11,6 +11,7 @@ import time
 import pytest
 
 import robust_rl as rr
+from robust_rl.uncertainty import SETS
 from tests.worlds import TAXI, random_model
 
 COMMANDS = ["solve", "evaluate", "runs", "envs", "sets"]
