@@ -137,15 +137,11 @@ class ValueIteration:
 
     def _sweeps_needed(self, first_gap: float) -> float:
         """Sweeps after which exact arithmetic would have met ``tol``: beyond them only rounding keeps the gap open."""
-        if first_gap <= self.tol or not math.isfinite(first_gap):
-            return math.inf if first_gap > self.tol else 1
-        rate = self.discount if self._time is None else 1 - 1 / self._time.max()
-        return (
-            2
-            if rate == 0
-            else 2
-            + math.ceil(math.log(self.tol / (2 * first_gap * (1 if self._time is None else self._time.max()))) / math.log(rate))
-        )
+        if not self.tol < first_gap < math.inf:
+            return 1 if first_gap <= self.tol else math.inf
+        # discount 1 contracts in a norm weighted by the longest times, so the weights enter once more
+        rate, weight = (self.discount, 1.0) if self._time is None else (1 - 1 / self._time.max(), float(self._time.max()))
+        return 2 + (math.ceil(math.log(self.tol / (2 * weight * first_gap)) / math.log(rate)) if rate > 0 else 0)
 
     def _problem(self) -> dict[str, Any]:
         return describe_problem(self.model, self.uncertainty) | {"discount": self.discount}
