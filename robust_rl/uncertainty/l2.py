@@ -13,9 +13,10 @@ import math
 import numpy as np
 
 from robust_rl._numba import dot, njit
-from robust_rl.uncertainty.base import NEGLIGIBLE, SupportedSet
+from robust_rl.uncertainty.base import SupportedSet
 
 ITERATIONS, LARGEST_STEP = 200, 1e16
+NEGLIGIBLE = 1e-15  # a distance that probabilities don't resolve
 
 
 @njit
@@ -23,11 +24,15 @@ def row(p, z, order, kappa, lower, upper, q):  # type: ignore[no-untyped-def]
     """Write the worst case into q; return the value and the multiplier."""
     lowest = np.min(z)
     q[:] = p
+    spread = _spread(z)
     if kappa <= NEGLIGIBLE or np.max(z) == lowest:
-        return dot(q, z), 0.0 if np.max(z) == lowest else _spread(z)
+        return dot(q, z), 0.0 if np.max(z) == lowest else spread
+    q -= (kappa / spread) * (z - np.mean(z))
+    if np.min(q) >= 0.0:
+        return dot(q, z), spread
     if _distance_to_face(p, z, lowest, q) <= kappa:
         return lowest, 0.0
-    high = kappa / _spread(z)
+    high = kappa / spread
     while _project(p, z, high, q) < kappa:
         high *= 2.0
         if high > LARGEST_STEP / (np.max(z) - lowest):
