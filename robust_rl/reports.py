@@ -34,28 +34,43 @@ def write_agent_report(path: str | Path, agent: RobustVI, nominal: Solution, shi
         If matplotlib or jinja2 isn't installed.
     """
     name = agent.env_id or "a tabular model"
-    sections = [*_shift_sections(shifts), _policy_section(agent, nominal), _certificate_section(agent), _adversary_section(agent)]
+    grid = _grid(agent)
+    sections = [
+        *_shift_sections(shifts),
+        _policy_section(agent, nominal, grid),
+        _certificate_section(agent),
+        _adversary_section(agent, grid),
+    ]
     return write_report(path, f"{name}: a policy that holds up", sections, subtitle=repr(agent.uncertainty))
 
 
 def shift_page_table(axis: str, table: Table) -> PageTable:
     """Return an evaluation as a table for a page."""
     rows = [[row, *map(str, cells)] for row, cells in zip(table.rows, table.cells, strict=True)]
-    return PageTable([axis, *table.columns], rows, caption=f"{table.title}; a range covers all tie-breaks of an optimal policy")
+    return PageTable([axis, *table.columns], rows, caption=f"{table.title}; {how_read(table)}")
+
+
+def how_read(table: Table) -> str:
+    """Say what the cells of an evaluation stand for."""
+    kinds = {cell.kind for cells in table.cells for cell in cells}
+    parts = ["exact values"] if kinds != {"interval"} else []
+    parts += ["a range covers all tie-breaks of an optimal policy"] if "ties" in kinds else []
+    parts += ["± is the 95 % interval of sampled episodes"] if "interval" in kinds else []
+    return "; ".join(parts)
 
 
 def _shift_sections(shifts: Mapping[str, Table]) -> Sequence[Section]:
     return [
         Section(
             f"Return when {axis.replace('_', ' ')} shifts",
-            "Each policy is computed for the world as it was modelled, and evaluated exactly in the shifted ones.",
+            "Each policy is computed for the world as it was modelled, and evaluated in the shifted ones.",
             (Figure(pictures.return_under_shift(table, axis)), shift_page_table(axis, table)),
         )
         for axis, table in shifts.items()
     ]
 
 
-def _policy_section(agent: RobustVI, nominal: Solution) -> Section:
+def _policy_section(agent: RobustVI, nominal: Solution, grid: pictures.Grid | None) -> Section:
     plain, solution, start = nominal.at_first_stage(), agent.solution.at_first_stage(), agent.model.start
     summary = PageTable(
         ["", "nominal", "robust"],
@@ -66,7 +81,6 @@ def _policy_section(agent: RobustVI, nominal: Solution) -> Section:
         ],
         caption="each in its own problem: the robust value is a guarantee over all kernels of the set",
     )
-    grid = _grid(agent)
     items: list[Any] = [summary]
     if grid is not None:
         maps = pictures.policy_map({"nominal": plain, "robust": solution}, grid, agent.model)
@@ -98,8 +112,7 @@ def _certificate_section(agent: RobustVI) -> Section:
     return Section("Certificate", text, curves)
 
 
-def _adversary_section(agent: RobustVI) -> Section:
-    grid = _grid(agent)
+def _adversary_section(agent: RobustVI, grid: pictures.Grid | None) -> Section:
     if grid is not None:
         item: Any = Figure(
             pictures.adversary_map(agent.solution, grid, agent.model), "arrows lead to the states that receive mass"

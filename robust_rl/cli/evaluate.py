@@ -11,6 +11,7 @@ from robust_rl import envs
 from robust_rl.agents import RobustVI
 from robust_rl.cli import options
 from robust_rl.evaluation import evaluate_shifts
+from robust_rl.reports import how_read
 from robust_rl.table import Table
 from robust_rl.training import RunDirectory, read_json, write_json
 
@@ -45,15 +46,18 @@ def evaluate(
     directory.read()  # refuses what is no run, before anything is made there
     agent = RobustVI.load(run / "result" / "policy")
     env = agent.model if agent.env_id is None else envs.make(agent.env_id, **agent.env_kwargs)
-    tables = evaluate_shifts({"nominal": agent.nominal(), "robust": agent}, env, shifts, episodes=episodes, seed=seed)
+    nominal = agent.nominal()
+    tables = evaluate_shifts({"nominal": nominal, "robust": agent}, env, shifts, episodes=episodes, seed=seed)
     records = directory.result / "evaluation.json"
     known = read_json(records) if records.exists() else {}
     known |= {name: table.to_dict() for name, table in tables.items()}
     write_json(records, known)
-    report = options.report(directory, agent, {name: Table.from_dict(content) for name, content in known.items()})
+    report = options.report(
+        directory, agent, nominal.solution, {name: Table.from_dict(content) for name, content in known.items()}
+    )
     if json:
         options.print_json({name: table.to_dict() for name, table in tables.items()} | {"report": report})
         return
     for table in tables.values():
-        options.console.print(str(table), markup=False)
-    options.console.print(f"a range covers all tie-breaks of an optimal policy; report: {report}")
+        options.console.print(f"{table}\n({how_read(table)})", markup=False)
+    options.console.print(f"report: {report}")

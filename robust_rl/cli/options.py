@@ -17,6 +17,7 @@ from robust_rl.agents import RobustVI
 from robust_rl.errors import InvalidArgumentError, MissingDependencyError
 from robust_rl.models import TabularMDP
 from robust_rl.reports import write_agent_report
+from robust_rl.solvers import Solution
 from robust_rl.table import Table
 from robust_rl.training import RunDirectory
 from robust_rl.uncertainty import Interval, RectangularSet, SupportedSet, set_class
@@ -114,10 +115,10 @@ def print_records(records: list[dict[str, Any]], as_json: bool, empty: str = "no
             console.print("  ".join(map(str.ljust, line, widths)).rstrip(), markup=False)
 
 
-def report(run: RunDirectory, agent: RobustVI, shifts: Mapping[str, Table]) -> str | None:
+def report(run: RunDirectory, agent: RobustVI, nominal: Solution, shifts: Mapping[str, Table]) -> str | None:
     """Write the run's report, or say on stderr what it would take: a result is worth having without its pictures."""
     try:
-        return str(write_agent_report(run.result / "report.html", agent, agent.nominal().solution, shifts))
+        return str(write_agent_report(run.result / "report.html", agent, nominal, shifts))
     except MissingDependencyError as error:
         note(f"no report: {error}")
         return None

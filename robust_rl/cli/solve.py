@@ -58,7 +58,7 @@ def solve(
     result = agent.summary() | {"run": str(run.path), "policy": str(run.result / "policy.safetensors")}
     if not json:
         _print(env, agent, result)
-    result["report"] = options.report(run, agent, {})
+    result["report"] = options.report(run, agent, agent.nominal().solution, {})
     if json:
         options.print_json(result)
     else:

@@ -67,12 +67,6 @@ class BellmanOperator:
         values, *_ = self._sweep(value, self.layout.rows)
         return np.where(np.isnan(values), self._idle.reshape(-1), values).reshape(self._idle.shape)
 
-    def policy_values(self, value: Array, policy: NDArray[np.intp]) -> Array:
-        """Return ``T_pi V`` (S,) for a deterministic policy (S,)."""
-        rows = np.arange(self.model.num_states) * self.model.num_actions + policy
-        values, *_ = self._sweep(value, rows[~self.model.terminal])
-        return np.where(self.model.terminal, 0.0, values[rows])
-
     def worst_case(self, value: Array, rows: NDArray[np.intp] | None = None) -> tuple[sparse.csr_array, sparse.csr_array]:
         """Return the kernel that attains Q at V and its rewards r(s,a,s'), both CSR of shape (S*A, S).
 
