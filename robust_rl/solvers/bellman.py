@@ -15,7 +15,7 @@ from robust_rl.errors import InvalidUncertaintyError
 from robust_rl.models import TabularMDP
 from robust_rl.solvers.criterion import check_model
 from robust_rl.uncertainty import Nominal, RectangularSet
-from robust_rl.uncertainty.kernels import sweep
+from robust_rl.uncertainty.backup import Groups
 
 Array = NDArray[np.float64]
 
@@ -46,10 +46,11 @@ class BellmanOperator:
         self.model, self.discount = model, discount
         self.uncertainty = Nominal() if uncertainty is None else uncertainty
         self.layout = self.uncertainty.lay_out(model)
-        self._radii = self.uncertainty.radii((model.num_states, model.num_actions))
-        self._bounds = self.uncertainty.bounds(self.layout)
+        self.rows = self.uncertainty.backup(self.layout, (model.num_states, model.num_actions), discount)
+        self.groups = Groups.by_state(self.layout.rows, model.num_states, model.num_actions)
         rewards = (self.layout.reward, self.layout.row_reward[self.layout.rows], self.layout.outside)
         self._largest_reward = max(float(abs(part).max(initial=0.0)) for part in rewards)
+        self._first_rows = np.arange(model.num_states) * model.num_actions
         self._idle = np.where(model.terminal[:, None] & np.ones_like(model.action_mask), 0.0, -np.inf)
 
     def rounding(self, value: Array) -> float:
@@ -57,15 +58,25 @@ class BellmanOperator:
         largest = self._largest_reward + self.discount * float(abs(value).max(initial=0.0))
         return ((self.layout.width + 9) * float(np.finfo(np.float64).eps) + self.uncertainty.error) * largest
 
-    def __call__(self, value: Array) -> tuple[Array, NDArray[np.intp]]:
-        """Return ``T V`` (S,) and the greedy actions (S,), ties to the lowest index."""
-        q = self.q_values(value)
-        return q.max(axis=1), q.argmax(axis=1)
+    def __call__(self, value: Array, groups: Groups | None = None) -> tuple[Array, NDArray[np.intp]]:
+        """Return ``T V`` (S,) and the greedy actions (S,), ties to the lowest index.
+
+        With ``groups`` the maximum is over the rows of each group only: the rows of one policy give its operator T_pi.
+        """
+        values, rows = self.rows(value, self.groups if groups is None else groups)
+        return values, np.where(self.model.terminal, 0, rows - self._first_rows)
 
     def q_values(self, value: Array) -> Array:
         """Return Q (S, A): -inf for unavailable actions, 0 in terminal states."""
-        values, *_ = self._sweep(value, self.layout.rows)
-        return np.where(np.isnan(values), self._idle.reshape(-1), values).reshape(self._idle.shape)
+        chosen = self.layout.rows.astype(np.uint64)
+        q = self._idle.ravel().copy()
+        q[self.layout.rows], _ = self.rows(value, Groups(np.arange(len(chosen) + 1, dtype=np.uint64), chosen))
+        return q.reshape(self._idle.shape)
+
+    def policy_groups(self, policy: NDArray[np.intp]) -> Groups:
+        """Return the rows that a deterministic policy (S,) uses."""
+        live = np.flatnonzero(~self.model.terminal)
+        return Groups.by_state(live * self.model.num_actions + policy[live], self.model.num_states, self.model.num_actions)
 
     def worst_case(self, value: Array, rows: NDArray[np.intp] | None = None) -> tuple[sparse.csr_array, sparse.csr_array]:
         """Return the kernel that attains Q at V and its rewards r(s,a,s'), both CSR of shape (S*A, S).
@@ -73,7 +84,7 @@ class BellmanOperator:
         Rows that weren't asked for, and those of terminal states and masked actions, are empty.
         """
         chosen = self.layout.rows if rows is None else np.asarray(rows, dtype=np.int64)
-        _, _, q, outside_state, outside_mass = self._sweep(value, chosen, kernel=True)
+        _, _, q, outside_state, outside_mass = self.rows.worst_case(value, chosen)
         layout, shape = self.layout, (len(self.layout.row_reward), self.layout.num_states)
         lengths = np.diff(layout.ptr)[chosen]
         entry = np.repeat(layout.ptr[:-1][chosen] - np.append(0, np.cumsum(lengths)[:-1]), lengths) + np.arange(lengths.sum())
@@ -87,9 +98,3 @@ class BellmanOperator:
         keep = mass > 0
         at = (row[keep], column[keep])
         return sparse.csr_array((mass[keep], at), shape=shape), sparse.csr_array((reward[keep], at), shape=shape)
-
-    def _sweep(self, value: Array, rows: NDArray[np.int64], kernel: bool = False):  # type: ignore[no-untyped-def]
-        return sweep(
-            type(self.uncertainty).row, self.layout, value, self.discount, self._radii, self._bounds, rows,
-            sort=self.uncertainty.sort, kernel=kernel,
-        )  # fmt: skip

@@ -15,8 +15,11 @@ from scipy import sparse
 
 from robust_rl.errors import InvalidUncertaintyError
 from robust_rl.models import TabularMDP
-from robust_rl.uncertainty.kernels import no_bounds, sweep
+from robust_rl.uncertainty.backup import RowBackup
+from robust_rl.uncertainty.expectation import EXPECTATION
+from robust_rl.uncertainty.kernels import no_bounds
 from robust_rl.uncertainty.layout import EMPTY, Layout, Support, check_support, lay_out
+from robust_rl.uncertainty.sweeps import Sweeps
 
 Array = NDArray[np.float64]
 # a divergence below this moves the value by less than 1e-15 standard deviations, its square root
@@ -40,12 +43,14 @@ class RectangularSet:
     """Base of the (s,a)-rectangular sets: each row (s, a) has a set of its own.
 
     A subclass names its command-line ``name``, its ``row`` function, whether that needs z sorted, and whether under free
-    support it uses more than the worst of the states that a row doesn't reach. Sets solved by a root finder give in ``error``
-    how far a value may be off, beyond rounding, relative to the size of z; certificates are widened by it.
+    support it uses more than the worst of the states that a row doesn't reach. That is enough to be solved; a set with
+    ``sweeps`` of its own (see :mod:`robust_rl.uncertainty.sweeps`) is solved fast. Sets solved by a root finder give in
+    ``error`` how far a value may be off, beyond rounding, relative to the size of z; certificates are widened by it.
     """
 
     name: ClassVar[str]
     row: ClassVar[Any]
+    sweeps: ClassVar[Sweeps | None] = None
     sort: ClassVar[bool] = True
     every_state: ClassVar[bool] = False
     error: ClassVar[float] = 0.0
@@ -58,6 +63,18 @@ class RectangularSet:
     def bounds(self, layout: Layout) -> tuple[Array, Array]:
         """Return lower and upper bounds on q, one for each entry of the layout; empty for sets without bounds."""
         return no_bounds()
+
+    def parameters(self, layout: Layout, radii: Array, bounds: tuple[Array, Array]) -> tuple[Array, Array | None, Array, Array]:
+        """Return what the set's sweeps read: p and u of each entry, radius and slack of each row."""
+        return layout.p, None, radii, radii
+
+    def choose_sweeps(self, radii: Array) -> Sweeps | None:
+        """Return the compiled sweeps for rows of these radii."""
+        return self.sweeps
+
+    def backup(self, layout: Layout, shape: tuple[int, ...], discount: float) -> RowBackup:
+        """Return the set on a layout whose rows have the given shape."""
+        return RowBackup(self, layout, self.radii(shape), discount)
 
     def check(self, layout: Layout, where: Callable[[int], str]) -> None:
         """Raise InvalidUncertaintyError if the set is empty for a row of the layout; ``where`` names a row."""
@@ -96,17 +113,7 @@ class RectangularSet:
         layout = _single_rows(flat, np.broadcast_to(z, p.shape).reshape(-1, states), pattern)
         self.check(layout, lambda row: str(tuple(int(i) for i in np.unravel_index(row, shape))) if shape else "p")
         # z enters as r(s,a,s'), with V = 0
-        values, multipliers, q, _, _ = sweep(
-            type(self).row,
-            layout,
-            np.zeros(states),
-            0.0,
-            self.radii(shape),
-            self.bounds(layout),
-            layout.rows,
-            sort=self.sort,
-            kernel=True,
-        )
+        values, multipliers, q, *_ = self.backup(layout, shape, 0.0).worst_case(np.zeros(states), layout.rows)
         full = np.zeros(flat.shape)
         full[np.repeat(layout.rows, np.diff(layout.ptr)), layout.indices] = q
         return WorstCase(values.reshape(shape), full.reshape(p.shape), multipliers.reshape(shape))
@@ -168,6 +175,10 @@ class RadiusSet(RectangularSet):
             raise InvalidUncertaintyError(
                 f"{type(self).__name__} has radii of shape {np.shape(self.radius)}, which don't fit rows of shape {shape}"
             ) from None
+
+    def choose_sweeps(self, radii: Array) -> Sweeps | None:
+        """Return the compiled sweeps; where nothing can move, those of the nominal problem."""
+        return self.sweeps if radii.any() else EXPECTATION
 
     def describe(self) -> dict[str, Any]:
         """Return the radius."""

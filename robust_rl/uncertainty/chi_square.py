@@ -16,8 +16,11 @@ import math
 
 import numpy as np
 
-from robust_rl._numba import dot, njit
+from robust_rl._numba import dot, njit, vectorised
 from robust_rl.uncertainty.base import NEGLIGIBLE, RadiusSet
+from robust_rl.uncertainty.sweeps import Sweeps, gathered, lowest_on_support, shared
+
+ITERATIONS = 100
 
 
 @njit
@@ -73,6 +76,93 @@ def _threshold(p, z, order, sigma, lowest, mean, variance):  # type: ignore[no-u
     return above
 
 
+@njit
+def _worst(p, u, z, order, lowest, sigma, slack, alpha):  # type: ignore[no-untyped-def]
+    """Maximise the dual  alpha - sqrt((1 + sigma) E (alpha - y)_+^2), whose value is a lower bound wherever it is stopped.
+
+    Each step solves for the entries that the last alpha keeps; the error left is of second order in the step.
+    """
+    if sigma <= NEGLIGIBLE:
+        return dot(p, z), 0.0
+    lowest, at_lowest = lowest_on_support(p, z, order)
+    if at_lowest * (1.0 + sigma) >= 1.0:
+        return lowest, 0.0
+    top = z[order[len(z) - 1]] - lowest
+    if alpha <= 0.0:
+        mean, variance = _mean_and_variance(p, z, lowest)
+        alpha = mean + math.sqrt(variance / sigma)
+        if alpha >= top:
+            return lowest + mean - math.sqrt(sigma * variance), 0.0
+    low, high = 0.0, np.inf
+    for _ in range(ITERATIONS):
+        a, f1, f2 = _kept(p, z, lowest, alpha)
+        root = math.sqrt((1.0 + sigma) * f2)
+        slope = 1.0 - (1.0 + sigma) * f1 / root if root > 0.0 else 1.0
+        if slope > 0.0:
+            low = alpha
+        else:
+            high = alpha
+        room = sigma * a - (1.0 - a)
+        step = math.sqrt(max(a * f2 - f1 * f1, 0.0) / room) / a - f1 / a if room > 0.0 else np.inf
+        curvature = (1.0 + sigma) * (a - f1 * f1 / f2) / root if f2 > 0.0 else np.inf
+        if curvature * step * step <= 1e-13 * top and abs(step) <= 1e-3 * top:
+            return lowest + alpha - root, alpha + step
+        alpha += step
+        if not low < alpha < high:
+            alpha = 2.0 * low + 1e-3 * top if high == np.inf else 0.5 * (low + high)
+        if not low < alpha < high:
+            break
+    return lowest + alpha - root, 0.0
+
+
+@vectorised
+def _kept(p, z, lowest, alpha):  # type: ignore[no-untyped-def]
+    """Sums of p, p w and p w^2 over the entries with w = alpha - y > 0."""
+    a = f1 = f2 = 0.0
+    for i in range(len(p)):
+        w = max(alpha - (z[i] - lowest), 0.0)
+        a += p[i] if w > 0.0 else 0.0
+        f1 += p[i] * w
+        f2 += p[i] * w * w
+    return a, f1, f2
+
+
+@njit
+def _mean_and_variance(p, z, lowest):  # type: ignore[no-untyped-def]
+    """Of y = z - lowest, in one pass unless that cancels."""
+    mean, second = _moments(p, z, lowest)
+    variance = second - mean * mean
+    if variance < 1e-4 * second:
+        variance = _moments(p, z, lowest + mean)[1]
+    return mean, variance
+
+
+@vectorised
+def _moments(p, z, centre):  # type: ignore[no-untyped-def]
+    first = second = 0.0
+    for i in range(len(p)):
+        y = z[i] - centre
+        first += p[i] * y
+        second += p[i] * y * y
+    return first, second
+
+
+_short_rows = gathered(_worst, ordered=True)
+_full_rows = shared(_worst)
+
+
+@njit
+def short_rows(*arguments):  # type: ignore[no-untyped-def]
+    """Sweep over short rows."""
+    _short_rows(*arguments)
+
+
+@njit
+def full_rows(*arguments):  # type: ignore[no-untyped-def]
+    """Sweep over full rows that share z."""
+    _full_rows(*arguments)
+
+
 class ChiSquare(RadiusSet):
     """Ball ``sum (q - p)^2 / p <= radius`` around each nominal row; q has the nominal support.
 
@@ -95,4 +185,5 @@ class ChiSquare(RadiusSet):
     name = "chi2"
     norm = "chi-square divergence"
     row = row
+    sweeps = Sweeps(short_rows, full_rows, ordered=True)
     error = 1e-12

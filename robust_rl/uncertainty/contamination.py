@@ -11,6 +11,8 @@ import numpy as np
 
 from robust_rl._numba import dot, njit
 from robust_rl.uncertainty.base import SupportedSet
+from robust_rl.uncertainty.expectation import start, step
+from robust_rl.uncertainty.sweeps import Sweeps, folded, shared
 
 
 @njit
@@ -20,6 +22,32 @@ def _row(p, z, order, radius, lower, upper, q):  # type: ignore[no-untyped-def]
         q[i] = (1 - radius) * p[i]
     q[lowest] += radius
     return dot(q, z), dot(p, z) - z[lowest]
+
+
+@njit
+def _finish(expected, lowest, radius, slack):  # type: ignore[no-untyped-def]
+    return (1 - radius) * expected + radius * lowest
+
+
+@njit
+def _full_row(p, u, z, order, lowest, radius, slack, memory):  # type: ignore[no-untyped-def]
+    return _finish(dot(p, z), lowest, radius, slack), memory
+
+
+_short_rows = folded(start, step, _finish, ordered=False)
+_full_rows = shared(_full_row)
+
+
+@njit
+def short_rows(*arguments):  # type: ignore[no-untyped-def]
+    """Sweep over short rows."""
+    _short_rows(*arguments)
+
+
+@njit
+def full_rows(*arguments):  # type: ignore[no-untyped-def]
+    """Sweep over full rows that share z."""
+    _full_rows(*arguments)
 
 
 class Contamination(SupportedSet):
@@ -46,5 +74,6 @@ class Contamination(SupportedSet):
     name = "contamination"
     norm = "probability that the adversary chooses"
     row = _row
+    sweeps = Sweeps(short_rows, full_rows, ordered=False)
     sort = False
     largest = 1.0

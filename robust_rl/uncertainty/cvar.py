@@ -15,6 +15,7 @@ from robust_rl._numba import dot, njit
 from robust_rl.errors import InvalidUncertaintyError
 from robust_rl.uncertainty.base import RadiusSet
 from robust_rl.uncertainty.interval import raise_from_below
+from robust_rl.uncertainty.sweeps import Sweeps, folded, shared
 
 
 @njit
@@ -24,6 +25,66 @@ def row(p, z, order, alpha, lower, upper, q):  # type: ignore[no-untyped-def]
     value = dot(q, z)
     # in alpha the value grows: d/d alpha = (z at the quantile - value) / alpha
     return value, -(z[order[threshold]] - value) / alpha
+
+
+@njit
+def _start(alpha, slack):  # type: ignore[no-untyped-def]
+    return 0.0, alpha
+
+
+@njit
+def _step(state, z, p, u, alpha, slack):  # type: ignore[no-untyped-def]
+    value, left = state
+    taken = min(p, left)
+    return value + taken * z, left - taken
+
+
+@njit
+def _finish(state, lowest, alpha, slack):  # type: ignore[no-untyped-def]
+    value, left = state
+    # what rounding leaves over when the level is 1
+    return value / (alpha - left)
+
+
+@njit
+def _full_row(p, u, z, order, lowest, alpha, slack, memory):  # type: ignore[no-untyped-def]
+    """From whichever end has less mass to go through."""
+    value, n = 0.0, len(z)
+    if alpha < 0.5:
+        left = alpha
+        for t in range(n):
+            k = order[t]
+            taken = min(p[k], left)
+            value += taken * z[k]
+            left -= taken
+            if left <= 0.0:
+                break
+        return value / (alpha - left), memory
+    left = 1.0 - alpha
+    for t in range(n - 1, -1, -1):
+        if left <= 0.0:
+            break
+        k = order[t]
+        taken = min(p[k], left)
+        value -= taken * z[k]
+        left -= taken
+    return (dot(p, z) + value) / alpha, memory
+
+
+_short_rows = folded(_start, _step, _finish, ordered=True)
+_full_rows = shared(_full_row)
+
+
+@njit
+def short_rows(*arguments):  # type: ignore[no-untyped-def]
+    """Sweep over short rows."""
+    _short_rows(*arguments)
+
+
+@njit
+def full_rows(*arguments):  # type: ignore[no-untyped-def]
+    """Sweep over full rows that share z."""
+    _full_rows(*arguments)
 
 
 class CVaR(RadiusSet):
@@ -48,6 +109,7 @@ class CVaR(RadiusSet):
     name = "cvar"
     norm = "fraction of the mass that counts"
     row = row
+    sweeps = Sweeps(short_rows, full_rows, ordered=True)
     largest = 1.0
     argument = "level"
 

@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
-from robust_rl._numba import dot, njit
+from robust_rl._numba import dot, njit, vectorised
 from robust_rl.errors import InvalidUncertaintyError
 from robust_rl.models import TabularMDP
 from robust_rl.uncertainty.base import RectangularSet, SupportedSet
 from robust_rl.uncertainty.layout import Layout, lay_out
+from robust_rl.uncertainty.sweeps import Sweeps, folded, shared
 
 Array = NDArray[np.float64]
 
@@ -58,6 +59,94 @@ def _ball_row(p, z, order, radius, lower, upper, q):  # type: ignore[no-untyped-
     return dot(q, z), price
 
 
+@njit
+def _start(radius, slack):  # type: ignore[no-untyped-def]
+    return 0.0, slack
+
+
+@njit
+def _step_between(state, z, lower, upper, radius, slack):  # type: ignore[no-untyped-def]
+    value, left = state
+    raised = min(upper - lower, left)
+    return value + (lower + raised) * z, left - raised
+
+
+@njit
+def _step_around(state, z, p, u, radius, slack):  # type: ignore[no-untyped-def]
+    return _step_between(state, z, max(p - radius, 0.0), min(p + radius, 1.0), radius, slack)
+
+
+@njit
+def _finish(state, lowest, radius, slack):  # type: ignore[no-untyped-def]
+    return state[0]
+
+
+@njit
+def _full_interval(lower, upper, z, order, lowest, radius, slack, memory):  # type: ignore[no-untyped-def]
+    """The lower bounds are one product; no more of the row is visited in order than what is raised."""
+    value, left = dot(lower, z), slack
+    for t in range(len(z)):
+        k = order[t]
+        room = upper[k] - lower[k]
+        if room >= left:
+            return value + left * z[k], memory
+        value += room * z[k]
+        left -= room
+    return value, memory
+
+
+@njit
+def _full_ball(p, u, z, order, lowest, radius, slack, memory):  # type: ignore[no-untyped-def]
+    value, left = _above(p, z, radius), slack
+    for t in range(len(z)):
+        k = order[t]
+        room = min(p[k] + radius, 1.0) - max(p[k] - radius, 0.0)
+        if room >= left:
+            return value + left * z[k], memory
+        value += room * z[k]
+        left -= room
+    return value, memory
+
+
+@vectorised
+def _above(p, z, radius):  # type: ignore[no-untyped-def]
+    """Sum of max(p - radius, 0) z."""
+    total = 0.0
+    for i in range(len(p)):
+        total += max(p[i] - radius, 0.0) * z[i]
+    return total
+
+
+_short_intervals = folded(_start, _step_between, _finish, ordered=True)
+_full_intervals = shared(_full_interval)
+_short_balls = folded(_start, _step_around, _finish, ordered=True)
+_full_balls = shared(_full_ball)
+
+
+@njit
+def short_intervals(*arguments):  # type: ignore[no-untyped-def]
+    """Sweep over short rows between bounds."""
+    _short_intervals(*arguments)
+
+
+@njit
+def full_intervals(*arguments):  # type: ignore[no-untyped-def]
+    """Sweep over full rows between bounds."""
+    _full_intervals(*arguments)
+
+
+@njit
+def short_balls(*arguments):  # type: ignore[no-untyped-def]
+    """Sweep over short rows around p."""
+    _short_balls(*arguments)
+
+
+@njit
+def full_balls(*arguments):  # type: ignore[no-untyped-def]
+    """Sweep over full rows around p."""
+    _full_balls(*arguments)
+
+
 class LInfinity(SupportedSet):
     """Ball ``max_i |q_i - p_i| <= radius``: every transition probability is known up to the radius.
 
@@ -83,8 +172,13 @@ class LInfinity(SupportedSet):
     name = "linf"
     norm = "largest change of one probability"
     row = _ball_row
+    sweeps = Sweeps(short_balls, full_balls, ordered=True)
     every_state = True
     largest = 1.0
+
+    def parameters(self, layout: Layout, radii: Array, bounds: tuple[Array, Array]) -> tuple[Array, Array | None, Array, Array]:
+        """Return p and the radii, and as slack the mass that lower bounds leave to raise."""
+        return layout.p, None, radii, layout.row_sums(np.minimum(layout.p, layout.spread(radii)))
 
 
 class Interval(RectangularSet):
@@ -109,6 +203,7 @@ class Interval(RectangularSet):
 
     name = "interval"
     row = _interval_row
+    sweeps = Sweeps(short_intervals, full_intervals, ordered=True)
 
     def __init__(self, lower: Any, upper: Any) -> None:
         self.lower, self.upper = _bound(lower, "lower"), _bound(upper, "upper")
@@ -140,6 +235,11 @@ class Interval(RectangularSet):
         row, column = layout.coordinates()
         shape = (len(layout.row_reward), layout.num_states)
         return _entries(self.lower, row, column, shape, "lower"), _entries(self.upper, row, column, shape, "upper")
+
+    def parameters(self, layout: Layout, radii: Array, bounds: tuple[Array, Array]) -> tuple[Array, Array | None, Array, Array]:
+        """Return the bounds, and as slack the mass that lower bounds leave to raise."""
+        lower, upper = bounds
+        return lower, upper, radii, 1 - layout.row_sums(lower)
 
     def check(self, layout: Layout, where: Callable[[int], str]) -> None:
         """Raise InvalidUncertaintyError if a row's bounds cross, or admit no distribution."""

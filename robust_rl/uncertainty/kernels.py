@@ -98,7 +98,7 @@ def _sweep(  # type: ignore[no-untyped-def]
                     z[j] += reward[a + j]
         nominal = p[a:b]
         if outside.size:
-            state = _lowest_unlisted(ranks, indices[first[i] : first[i] + k])
+            state = lowest_unlisted(ranks, indices[first[i] : first[i] + k])
             if state >= 0:
                 # r(s,a) is added to the row's value below, so only r(s,a,s') rewards enter z
                 z[k] = discount * value[state] + (outside[i] if reward.size else 0.0)
@@ -119,7 +119,7 @@ def _sweep(  # type: ignore[no-untyped-def]
 
 
 @njit
-def _lowest_unlisted(ranks, listed):  # type: ignore[no-untyped-def]
+def lowest_unlisted(ranks, listed):  # type: ignore[no-untyped-def]
     """Lowest-valued state that a sorted list doesn't contain, or -1; looks at no more than len(listed) + 1 states."""
     for state in ranks:
         if listed.size == 0:

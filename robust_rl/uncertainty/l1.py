@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from robust_rl._numba import njit
-from robust_rl.uncertainty.base import SupportedSet
+from robust_rl.uncertainty.base import Array, SupportedSet
+from robust_rl.uncertainty.layout import Layout
+from robust_rl.uncertainty.total_variation import TotalVariation
 from robust_rl.uncertainty.total_variation import row as total_variation_row
 
 
@@ -38,4 +40,9 @@ class L1(SupportedSet):
     name = "l1"
     norm = "L1 distance, twice the total variation"
     row = row
+    sweeps = TotalVariation.sweeps
     largest = 2.0
+
+    def parameters(self, layout: Layout, radii: Array, bounds: tuple[Array, Array]) -> tuple[Array, Array | None, Array, Array]:
+        """Return those of total variation."""
+        return super().parameters(layout, radii / 2, bounds)

@@ -74,6 +74,17 @@ class Layout:
         row = np.repeat(np.arange(len(lengths)), lengths)
         return row, self.indices[np.arange(self.ptr[-1]) + (self.first - self.ptr[:-1])[row]]
 
+    def spread(self, of_rows: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return for every entry the number of its row."""
+        return np.repeat(of_rows, np.diff(self.ptr))
+
+    def row_sums(self, of_entries: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return for every row the sum over its entries."""
+        sums = np.zeros(len(self.ptr) - 1)
+        filled = np.diff(self.ptr) > 0
+        sums[filled] = np.add.reduceat(of_entries, self.ptr[:-1][filled])
+        return sums
+
     @property
     def shares_order(self) -> bool:
         """Whether all rows see the same vector z = V, so that one sort serves them all."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from robust_rl._numba import dot, njit
 from robust_rl.uncertainty.base import RectangularSet
+from robust_rl.uncertainty.expectation import EXPECTATION
 
 
 @njit
@@ -19,6 +20,7 @@ class Nominal(RectangularSet):
 
     name = "none"
     row = _row
+    sweeps = EXPECTATION
     sort = False
 
     def describe(self) -> dict[str, Any]:

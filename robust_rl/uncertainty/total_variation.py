@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from robust_rl._numba import dot, njit
 from robust_rl.uncertainty.base import SupportedSet
+from robust_rl.uncertainty.sweeps import Sweeps, folded, shared
 
 
 @njit
@@ -35,6 +36,55 @@ def row(p, z, order, sigma, lower, upper, q):  # type: ignore[no-untyped-def]
         q[i] = 0.0
         left -= p[i]
     return dot(q, z), alpha - z[lowest]
+
+
+@njit
+def _start(sigma, slack):  # type: ignore[no-untyped-def]
+    return 0.0, 0.0, 0.0
+
+
+@njit
+def _step(state, z, p, u, sigma, slack):  # type: ignore[no-untyped-def]
+    """Keep the lowest 1 - sigma of the mass."""
+    value, below, kept = state
+    below += p
+    now = min(below, 1.0 - sigma)
+    return value + (now - kept) * z, below, now
+
+
+@njit
+def _finish(state, lowest, sigma, slack):  # type: ignore[no-untyped-def]
+    value, _, kept = state
+    return value + (1.0 - kept) * lowest
+
+
+@njit
+def _full_row(p, u, z, order, lowest, sigma, slack, memory):  # type: ignore[no-untyped-def]
+    """Take sigma off the top of the expectation: no more of the row is visited in order than what moves."""
+    value, left, t = dot(p, z), sigma, len(z) - 1
+    while t >= 0 and left > 0.0:
+        i = order[t]
+        moved = min(p[i], left)
+        value -= moved * (z[i] - lowest)
+        left -= moved
+        t -= 1
+    return value, memory
+
+
+_short_rows = folded(_start, _step, _finish, ordered=True)
+_full_rows = shared(_full_row)
+
+
+@njit
+def short_rows(*arguments):  # type: ignore[no-untyped-def]
+    """Sweep over short rows."""
+    _short_rows(*arguments)
+
+
+@njit
+def full_rows(*arguments):  # type: ignore[no-untyped-def]
+    """Sweep over full rows that share z."""
+    _full_rows(*arguments)
 
 
 class TotalVariation(SupportedSet):
@@ -62,4 +112,5 @@ class TotalVariation(SupportedSet):
     name = "tv"
     norm = "total variation, half the L1 distance"
     row = row
+    sweeps = Sweeps(short_rows, full_rows, ordered=True)
     largest = 1.0
