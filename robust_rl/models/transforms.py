@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -11,8 +12,8 @@ from robust_rl.models.tabular import TabularMDP
 from robust_rl.models.tabular_env import entry_rewards
 
 
-def with_kernel(model: TabularMDP, kernel: sparse.csr_array, rewards: sparse.csr_array) -> TabularMDP:
-    """Return the model under another kernel and its rewards r(s, a, s'), both CSR of shape (S*A, S).
+def with_kernel(model: TabularMDP, kernel: sparse.csr_array, rewards: Any) -> TabularMDP:
+    """Return the model under another kernel, CSR of shape (S*A, S), and its rewards: r(s, a, s') alike, or r(s, a), (S, A).
 
     Rows that sum to 1 up to rounding are made exact; empty ones, of terminal states and masked actions, stay empty.
     """

@@ -18,6 +18,7 @@ from robust_rl.uncertainty import Nominal, RectangularSet
 from robust_rl.uncertainty.backup import Groups
 
 Array = NDArray[np.float64]
+PART = 1 << 22  # entries whose worst case is worked out at a time
 
 
 class BellmanOperator:
@@ -51,7 +52,6 @@ class BellmanOperator:
         rewards = (self.layout.reward, self.layout.row_reward[self.layout.rows], self.layout.outside)
         self._largest_reward = max(float(abs(part).max(initial=0.0)) for part in rewards)
         self._first_rows = np.arange(model.num_states) * model.num_actions
-        self._idle = np.where(model.terminal[:, None] & np.ones_like(model.action_mask), 0.0, -np.inf)
 
     def rounding(self, value: Array) -> float:
         """Return a bound on the error of one backup at a value: (row length + 8) eps max|z|, and a root finder's."""
@@ -69,32 +69,60 @@ class BellmanOperator:
     def q_values(self, value: Array) -> Array:
         """Return Q (S, A): -inf for unavailable actions, 0 in terminal states."""
         chosen = self.layout.rows.astype(np.uint64)
-        q = self._idle.ravel().copy()
+        q = np.repeat(np.where(self.model.terminal, 0.0, -np.inf), self.model.num_actions)
         q[self.layout.rows], _ = self.rows(value, Groups(np.arange(len(chosen) + 1, dtype=np.uint64), chosen))
-        return q.reshape(self._idle.shape)
+        return q.reshape(self.model.action_mask.shape)
 
     def policy_groups(self, policy: NDArray[np.intp]) -> Groups:
         """Return the rows that a deterministic policy (S,) uses."""
         live = np.flatnonzero(~self.model.terminal)
         return Groups.by_state(live * self.model.num_actions + policy[live], self.model.num_states, self.model.num_actions)
 
-    def worst_case(self, value: Array, rows: NDArray[np.intp] | None = None) -> tuple[sparse.csr_array, sparse.csr_array]:
-        """Return the kernel that attains Q at V and its rewards r(s,a,s'), both CSR of shape (S*A, S).
+    def worst_case(self, value: Array, rows: NDArray[np.intp] | None = None) -> tuple[sparse.csr_array, sparse.csr_array | Array]:
+        """Return the kernel that attains Q at V, CSR of shape (S*A, S), and its rewards.
 
-        Rows that weren't asked for, and those of terminal states and masked actions, are empty.
+        The rewards are r(s, a, s') in the layout of the kernel, or r(s, a) of shape (S, A) if the model has those. Rows that
+        weren't asked for, and those of terminal states and masked actions, are empty. Rows are worked off in parts, so that
+        no more than the result itself is held.
         """
-        chosen = self.layout.rows if rows is None else np.asarray(rows, dtype=np.int64)
-        _, _, q, outside_state, outside_mass = self.rows.worst_case(value, chosen)
-        layout, shape = self.layout, (len(self.layout.row_reward), self.layout.num_states)
+        layout = self.layout
+        chosen = layout.rows if rows is None else np.sort(np.asarray(rows, dtype=np.int64))
         lengths = np.diff(layout.ptr)[chosen]
-        entry = np.repeat(layout.ptr[:-1][chosen] - np.append(0, np.cumsum(lengths)[:-1]), lengths) + np.arange(lengths.sum())
-        row = np.repeat(chosen, lengths)
-        column = layout.indices[entry - layout.ptr[row] + layout.first[row]]
-        mass, reward = q[entry], layout.row_reward[row] + (layout.reward[entry] if layout.reward.size else 0.0)
+        size = int(lengths.sum()) + (len(chosen) if layout.outside.size else 0)
+        index_type = np.int32 if size <= np.iinfo(np.int32).max else np.int64
+        # what isn't written takes no memory
+        mass, column = np.empty(size), np.empty(size, dtype=index_type)
+        reward = np.empty(size if layout.reward.size else 0)
+        counts = np.zeros(len(layout.row_reward), dtype=np.int64)
+        end = 0
+        for part in np.split(chosen, np.flatnonzero(np.diff(np.cumsum(lengths) // PART)) + 1):
+            row, to, moved, paid = self._moves(value, part)
+            now = slice(end, end + len(row))
+            mass[now], column[now] = moved, to
+            if reward.size:
+                reward[now] = paid
+            counts[part] = np.bincount(np.searchsorted(part, row), minlength=len(part))
+            end += len(row)
+        indptr, shape = np.append(0, np.cumsum(counts)).astype(index_type), (len(counts), layout.num_states)
+        kernel = sparse.csr_array((mass[:end], column[:end], indptr), shape=shape)
+        if not layout.reward.size:
+            return kernel, np.where(self.model.active_rows, layout.row_reward, 0.0).reshape(self.model.action_mask.shape)
+        return kernel, sparse.csr_array((reward[:end], column[:end].copy(), indptr.copy()), shape=shape)
+
+    def _moves(self, value: Array, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int32], Array, Array]:
+        """Return (row, next state, mass, reward) of all that the worst kernel of some rows does, in order."""
+        layout = self.layout
+        _, _, q, outside_state, outside_mass = self.rows.worst_case(value, rows)
+        lengths = np.diff(layout.ptr)[rows]
+        entry = np.repeat(layout.ptr[:-1][rows] - np.append(0, np.cumsum(lengths)[:-1]), lengths) + np.arange(lengths.sum())
+        row = np.repeat(rows, lengths)
+        column, mass = layout.indices[entry - layout.ptr[row] + layout.first[row]], q[entry]
+        reward = layout.row_reward[row] + layout.reward[entry] if layout.reward.size else np.zeros(len(row))
         if outside_mass.size:
-            moved = chosen[outside_mass[chosen] > 0]
+            moved = rows[outside_mass[rows] > 0]
             row, column = np.append(row, moved), np.append(column, outside_state[moved])
             mass, reward = np.append(mass, outside_mass[moved]), np.append(reward, layout.outside[moved])
+            order = np.lexsort((column, row))
+            row, column, mass, reward = row[order], column[order], mass[order], reward[order]
         keep = mass > 0
-        at = (row[keep], column[keep])
-        return sparse.csr_array((mass[keep], at), shape=shape), sparse.csr_array((reward[keep], at), shape=shape)
+        return row[keep], column[keep], mass[keep], reward[keep]

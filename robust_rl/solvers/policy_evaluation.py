@@ -103,7 +103,8 @@ def _solve(backup: BellmanOperator, value: Array, weights: sparse.csr_array) -> 
     transitions = sparse.csr_array(weights @ kernel)
     if backup.discount == 1:
         _check_ends(transitions, backup.model.terminal)
-    reward = weights @ np.asarray(kernel.multiply(rewards).sum(axis=1)).ravel()
+    expected = np.asarray(kernel.multiply(rewards).sum(axis=1)) if sparse.issparse(rewards) else rewards
+    reward = weights @ expected.ravel()
     return solve_chain(transitions, reward, backup.discount)
 
 

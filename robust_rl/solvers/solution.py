@@ -26,13 +26,13 @@ class Solution:
                       where actions tie within the certificate, ``action_values`` may rank another first
     action_values     (S, A) or (H, S, A) robust Q of every action, -inf where unavailable
     kernel            worst-case kernel, CSR (S*A, S) by row s*A + a; for horizon H a list of H of them
-    rewards           r(s, a, s') of the moves in ``kernel``, in the same layout
+    rewards           r(s, a, s') of the moves in ``kernel``, in the same layout; or r(s, a) if the model has those
     certificate       proved bounds on the optimal robust value
     uncertainty       the set, or None for the nominal problem
     discount, horizon exactly one is given
     method            the algorithm that was used
-    history           named arrays with one entry a step: "gap", "lower", "upper" (the last two weighted by the start
-    distribution) ================
+    history           named arrays with one entry a step: "gap", "lower", "upper", the last two weighted by the
+                      start distribution
     ================================================================================================
     """
 
@@ -73,7 +73,7 @@ class Solution:
         }  # fmt: skip
         for name in ("kernel", "rewards"):
             for h, matrix in enumerate(_as_list(getattr(self, name))):
-                arrays |= pack_csr(f"{name}.{h}", matrix)
+                arrays |= pack_csr(f"{name}.{h}", matrix) if sparse.issparse(matrix) else {f"{name}.{h}": matrix}
         arrays |= {f"history.{name}": values for name, values in self.history.items()}
         uncertainty = Nominal() if self.uncertainty is None else self.uncertainty
         plain = pack_arguments(uncertainty.describe(), arrays)
@@ -89,7 +89,7 @@ class Solution:
         try:
             horizon, states = metadata["horizon"], arrays["value"].shape[-1]
             stages = range(1 if horizon is None else horizon)
-            matrices = {name: [unpack_csr(arrays, f"{name}.{h}", states) for h in stages] for name in ("kernel", "rewards")}
+            matrices = {name: [_unpack(arrays, f"{name}.{h}", states) for h in stages] for name in ("kernel", "rewards")}
             return cls(
                 value=arrays["value"],
                 policy=arrays["policy"],
@@ -116,6 +116,10 @@ def unpack_csr(arrays: dict[str, Any], name: str, columns: int) -> sparse.csr_ar
     """Inverse of :func:`pack_csr`."""
     data, indices, indptr = (arrays[f"{name}.{part}"] for part in ("data", "indices", "indptr"))
     return sparse.csr_array((data, indices, indptr), shape=(len(indptr) - 1, columns))
+
+
+def _unpack(arrays: dict[str, Any], name: str, columns: int) -> Any:
+    return arrays[name] if name in arrays else unpack_csr(arrays, name, columns)
 
 
 def pack_arguments(arguments: dict[str, Any], arrays: dict[str, Any]) -> dict[str, Any]:

@@ -118,13 +118,15 @@ def lay_out(model: TabularMDP, support: Support, *, every_state: bool = False) -
         return _dense_views(model, rows)
     transitions = _positive(model)
     rewards = _reward_rows(model)
-    if isinstance(support, str) and support == "free" and (every_state or not model.is_sparse):
+    free = isinstance(support, str) and support == "free"
+    nominal = isinstance(support, str) and support == "nominal"
+    if rewards is None and model.is_sparse and (nominal or (free and not every_state)):
+        return _sparse_views(model, transitions, rows, outside=free)
+    if free and (every_state or not model.is_sparse):
         pattern, shared = np.arange(model.num_states, dtype=np.int32), True
     else:
         pattern, shared = _pattern(model, transitions, rewards, support), False
-    return _fill(
-        model, transitions, rewards, pattern, shared, rows, outside=isinstance(support, str) and support == "free" and not shared
-    )
+    return _fill(model, transitions, rewards, pattern, shared, rows, outside=free and not shared)
 
 
 def _dense_views(model: TabularMDP, rows: NDArray[np.int64]) -> Layout:
@@ -144,9 +146,27 @@ def _dense_views(model: TabularMDP, rows: NDArray[np.int64]) -> Layout:
     )
 
 
+def _sparse_views(model: TabularMDP, transitions: sparse.csr_array, rows: NDArray[np.int64], *, outside: bool) -> Layout:
+    """Sparse r(s, a) models whose rows list their own successors need no copy either."""
+    ptr, row_reward = transitions.indptr.astype(np.int64), model.rewards.reshape(-1)
+    return Layout(
+        ptr=ptr,
+        first=ptr[:-1],
+        indices=transitions.indices.astype(np.int32, copy=False),
+        p=transitions.data,
+        reward=EMPTY,
+        row_reward=row_reward,
+        outside=row_reward if outside else EMPTY,
+        rows=rows,
+        num_states=model.num_states,
+    )
+
+
 def _positive(model: TabularMDP) -> sparse.csr_array:
     """Transitions as CSR, restricted to active rows and positive entries."""
     matrix = model.csr()
+    if model.active_rows.all() and matrix.data.min(initial=1.0) > 0:
+        return matrix
     keep = np.repeat(model.active_rows, np.diff(matrix.indptr)) & (matrix.data > 0)
     if keep.all():
         return matrix

@@ -75,7 +75,8 @@ def test_worst_kernel_attains_the_backup(support, sparse, transition_rewards):
         value = np.random.default_rng(seed).normal(size=model.num_states)
         backup = BellmanOperator(model, rr.TotalVariation(0.3, support=a_mask(model) if support == "mask" else support), 0.8)
         kernel, rewards = backup.worst_case(value)
-        attained = np.asarray(kernel.multiply(rewards).sum(axis=1)).ravel() + 0.8 * (kernel @ value)
+        paid = np.asarray(kernel.multiply(rewards).sum(axis=1)) if transition_rewards else rewards
+        attained = paid.ravel() + 0.8 * (kernel @ value)
         active = model.active_rows
         np.testing.assert_allclose(attained[active], backup.q_values(value).ravel()[active], atol=1e-12)
         np.testing.assert_allclose(np.asarray(kernel.sum(axis=1)).ravel(), active.astype(float), atol=1e-12)
