@@ -262,18 +262,24 @@ def _estimate(  # type: ignore[no-untyped-def]
     none = work[5, :0]
     ranks = order[:count]
     _shares(draws, first, first + base, 1, slot, p)
-    result = row(p, z, ranks, radius[i], none, none, q)[0]
+    result = _worst(row, p, z, ranks, radius[i], none, q)
     if level >= 0:
         _shares(draws, first, last, 2, slot, even)
         _shares(draws, first + 1, last, 2, slot, odd)
         for j in range(count):
             p[j] = 0.5 * (even[j] + odd[j])
-        halves = row(even, z, ranks, radius[i], none, none, q)[0] + row(odd, z, ranks, radius[i], none, none, q)[0]
-        delta = row(p, z, ranks, radius[i], none, none, q)[0] - 0.5 * halves
+        halves = _worst(row, even, z, ranks, radius[i], none, q) + _worst(row, odd, z, ranks, radius[i], none, q)
+        delta = _worst(row, p, z, ranks, radius[i], none, q) - 0.5 * halves
         result += delta * weights[level]
     for j in range(count):
         slot[entries[j]] = -1
     return result
+
+
+@njit
+def _worst(row, p, z, order, radius, none, q):  # type: ignore[no-untyped-def]
+    """Lowest expectation of z: the one place that knows how a set's row function is called."""
+    return row(p, z, order, radius, none, none, q)[0]
 
 
 @njit
