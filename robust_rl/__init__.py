@@ -4,6 +4,7 @@ from robust_rl import envs
 from robust_rl.agents import RobustVI
 from robust_rl.evaluation import evaluate, evaluate_shifts, tie_range
 from robust_rl.models import TabularEnv, TabularMDP
+from robust_rl.q_learning_agent import RobustQLearning
 from robust_rl.solvers import Certificate, Solution, policy_value, solve
 from robust_rl.uncertainty import KL, L1, L2, ChiSquare, Contamination, CVaR, Interval, LInfinity, ReverseKL, TotalVariation
 
@@ -20,6 +21,7 @@ __all__ = [
     "Interval",
     "LInfinity",
     "ReverseKL",
+    "RobustQLearning",
     "RobustVI",
     "Solution",
     "TabularEnv",

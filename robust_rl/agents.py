@@ -5,18 +5,15 @@ An agent is a thin cover over a planner. Everything it knows is in ``agent.solut
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import gymnasium
-import numpy as np
 from gymnasium import spaces
 from gymnasium.wrappers import TransformObservation
-from numpy.typing import NDArray
 
-from robust_rl import envs, policy_file
+from robust_rl import agent_common, envs, policy_file
 from robust_rl.errors import InvalidArgumentError
 from robust_rl.models import TabularMDP, unroll, with_kernel
 from robust_rl.solvers import Solution, planner
@@ -168,24 +165,7 @@ class RobustVI:
                     f"stage {stage} is beyond the horizon of {self.horizon} decisions; start an episode with state=None"
                 )
             policy, following = policy[stage], stage + 1
-        first = int(self.action_space.start)
-        if isinstance(observation, np.ndarray) and observation.ndim == 1 and isinstance(self.observation_space, spaces.Discrete):
-            return policy[self._checked(observation - int(self.observation_space.start))] + first, following
-        return int(policy[self._index(observation)]) + first, following
-
-    def _index(self, observation: Any) -> int:
-        """Row of an observation; worlds that this library plays hand out plain state indices whatever the original space."""
-        if isinstance(observation, (int, np.integer)) and not isinstance(self.observation_space, spaces.Discrete):
-            return int(self._checked(np.asarray(observation)))
-        return envs.state_index(self.observation_space, observation)
-
-    def _checked(self, indices: NDArray[Any]) -> NDArray[Any]:
-        if not np.issubdtype(indices.dtype, np.integer):
-            raise InvalidArgumentError(f"observations are an array of {indices.dtype}; they must be integers")
-        wrong = indices[(indices < 0) | (indices >= self.model.num_states)]
-        if wrong.size:
-            raise InvalidArgumentError(f"there is no state {wrong.flat[0]}; states are 0..{self.model.num_states - 1}")
-        return indices
+        return agent_common.act(policy, observation, self.observation_space, self.action_space), following
 
     def worst_case_env(self) -> gymnasium.Env:
         """Return an environment in which the adversary plays its worst kernel against this policy.
@@ -226,13 +206,7 @@ class RobustVI:
         """Write the agent, its model included, to one ``.safetensors`` file and return its path."""
         arrays, metadata = self.solution.to_arrays()
         model_arrays, model_metadata = policy_file.pack_model(self.model)
-        metadata |= model_metadata | {
-            "env_id": self.env_id,
-            "env_kwargs": self.env_kwargs,
-            "tol": self.tol,
-            "observation_space": policy_file.describe_space(self.observation_space),
-            "action_space": policy_file.describe_space(self.action_space),
-        }
+        metadata |= model_metadata | agent_common.describe_spaces(self) | {"tol": self.tol}
         return policy_file.write_policy(path, type(self).__name__, arrays | model_arrays, metadata)
 
     @classmethod
@@ -248,9 +222,7 @@ class RobustVI:
         solution = Solution.from_arrays(arrays, metadata)
         model = policy_file.unpack_model(arrays, metadata)
         agent = cls(model, solution.uncertainty, discount=solution.discount, horizon=solution.horizon, tol=metadata["tol"])
-        agent.env_id, agent.env_kwargs = metadata["env_id"], metadata["env_kwargs"]
-        agent.observation_space = policy_file.space_from_description(metadata["observation_space"])
-        agent.action_space = policy_file.space_from_description(metadata["action_space"])
+        agent_common.restore_spaces(agent, metadata)
         agent._solution = solution
         return agent
 
@@ -259,21 +231,6 @@ def _open(env: Any, env_kwargs: dict[str, Any]) -> tuple[str | None, dict[str, A
     """Return id, arguments, spaces and model of whatever describes the environment."""
     if isinstance(env, TabularMDP):
         return None, {}, spaces.Discrete(env.num_states), spaces.Discrete(env.num_actions), env
-    made = envs.make(env, **env_kwargs) if isinstance(env, str) else env
+    made = agent_common.make_env(env, env_kwargs)
     model = envs.tabular(made)
-    # an environment with wrappers of its own can't be made again from its id
-    spec = made.spec if made.spec is not None and not made.spec.additional_wrappers else None
-    arguments = {} if spec is None else {name: _plain(name, value) for name, value in spec.kwargs.items()}
-    return (spec.id if spec else None), arguments, made.observation_space, made.action_space, model
-
-
-def _plain(name: str, value: Any) -> Any:
-    """Return an environment's argument as JSON knows it, so that the policy can be saved; checked before anything is solved."""
-    plain = value.tolist() if isinstance(value, (np.generic, np.ndarray)) else value
-    try:
-        json.dumps(plain)
-    except TypeError:
-        raise InvalidArgumentError(
-            f"the environment's argument {name}={value!r} can't be saved with a policy; pass the model instead: envs.tabular(...)"
-        ) from None
-    return plain
+    return *agent_common.origin(made), made.observation_space, made.action_space, model

@@ -193,8 +193,8 @@ def _table_or_none(world: Any) -> TabularMDP | None:
 
 def _exact(policy: Any, world: TabularMDP, discount: float | None, horizon: int | None) -> Estimate:
     solution = policy if isinstance(policy, Solution) else getattr(policy, "solution", None)
-    if solution is None:
-        value = policy_value(world, policy, discount=discount, horizon=horizon)
+    if not isinstance(solution, Solution):
+        value = policy_value(world, getattr(solution, "policy", policy), discount=discount, horizon=horizon)
         number = float(world.start @ (value if horizon is None else value[0]))
         return Estimate(number, number, number)
     if (solution.discount, solution.horizon) != (discount, horizon):

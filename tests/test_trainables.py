@@ -1,9 +1,10 @@
 """One contract for every Trainable: step, log, kill, resume to the same bits, finish. A new one joins with one line."""
 
+import gymnasium
 import pytest
 
 import robust_rl as rr
-from robust_rl.solvers import BackwardInduction, ValueIteration
+from robust_rl.solvers import BackwardInduction, EpisodicQLearning, QLearning, ValueIteration
 from tests.training.contract import check_trainable
 from tests.worlds import random_model
 
@@ -22,6 +23,13 @@ TRAINABLES = {
     "value iteration, nominal": lambda: ValueIteration(random_model(0, sparse=True), None, discount=0.9, tol=1e-6),
     "value iteration, shortest path": lambda: ValueIteration(rr.envs.tabular("Blackjack-v1", sab=False), None, discount=1.0),
     "backward induction": lambda: BackwardInduction(random_model(0), BALL, horizon=7),
+    "Q-learning": lambda: QLearning(
+        random_model(0), rr.TotalVariation(0.1, support="reachable"), discount=0.9, sweeps_per_step=5, max_sweeps=33
+    ),
+    "Q-learning, no learned support": lambda: QLearning(random_model(1), rr.KL(0.1), discount=0.9, sweeps_per_step=5),
+    "Q-learning along episodes": lambda: EpisodicQLearning(
+        gymnasium.make("FrozenLake-v1"), rr.Contamination(0.1, support="nominal"), num_states=16, discount=0.9, moves_per_step=50
+    ),
     "torch optimiser loop": torch_regression,
 }
 

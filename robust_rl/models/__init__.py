@@ -1,7 +1,8 @@
-"""Plain data: tabular models and how they are read, estimated, saved and played."""
+"""Plain data: tabular models and how they are read, estimated, saved and played; simulators that only answer draws."""
 
+from robust_rl.models.generative import GenerativeModel, TabularSimulator
 from robust_rl.models.tabular import TabularMDP
 from robust_rl.models.tabular_env import TabularEnv
 from robust_rl.models.transforms import unroll, with_kernel
 
-__all__ = ["TabularEnv", "TabularMDP", "unroll", "with_kernel"]
+__all__ = ["GenerativeModel", "TabularEnv", "TabularMDP", "TabularSimulator", "unroll", "with_kernel"]

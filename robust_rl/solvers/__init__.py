@@ -1,10 +1,13 @@
-"""Planners: one file an algorithm, each a Trainable, and :func:`solve` over all of them."""
+"""Planners and learners: one file an algorithm, each a Trainable, and :func:`solve` over the planners."""
 
 from robust_rl.solvers.backward_induction import BackwardInduction
 from robust_rl.solvers.bellman import BellmanOperator
 from robust_rl.solvers.certificate import Certificate
+from robust_rl.solvers.episodic_q_learning import EpisodicQLearning
+from robust_rl.solvers.learned import LearnedValues
 from robust_rl.solvers.planning import planner, solve
 from robust_rl.solvers.policy_evaluation import policy_value
+from robust_rl.solvers.q_learning import QLearning
 from robust_rl.solvers.solution import Solution
 from robust_rl.solvers.value_iteration import ValueIteration
 
@@ -12,6 +15,9 @@ __all__ = [
     "BackwardInduction",
     "BellmanOperator",
     "Certificate",
+    "EpisodicQLearning",
+    "LearnedValues",
+    "QLearning",
     "Solution",
     "ValueIteration",
     "planner",

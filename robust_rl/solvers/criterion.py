@@ -50,8 +50,8 @@ def describe_problem(model: TabularMDP, uncertainty: RectangularSet | None) -> d
         "uncertainty": repr(chosen),
         "states": model.num_states,
         "actions": model.num_actions,
-        "model": _digest([model.csr(), model.rewards, model.start, model.terminal, model.action_mask]),
-        "uncertainty's arrays": _digest(list(chosen.describe().values())),
+        "model": digest([model.csr(), model.rewards, model.start, model.terminal, model.action_mask]),
+        "uncertainty's arrays": digest(list(chosen.describe().values())),
     }
 
 
@@ -65,7 +65,7 @@ def check_same_problem(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> N
             )
 
 
-def _digest(values: list[Any]) -> str:
+def digest(values: list[Any]) -> str:
     """SHA-256 over arrays, CSR matrices and plain values, bit by bit."""
     total = hashlib.sha256()
     for value in values:

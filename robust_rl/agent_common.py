@@ -1,0 +1,89 @@
+"""What agents with a table of actions share: where their environment comes from, and how observations become actions."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from robust_rl import envs, policy_file
+from robust_rl.errors import InvalidArgumentError
+
+
+def make_env(env: Any, env_kwargs: dict[str, Any]) -> gymnasium.Env:
+    """Return the environment of an id, or the environment itself."""
+    return envs.make(env, **env_kwargs) if isinstance(env, str) else env
+
+
+def origin(made: gymnasium.Env) -> tuple[str | None, dict[str, Any]]:
+    """Return the id and arguments from which an environment can be made again; no id for one with wrappers of its own.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If an argument can't be saved with a policy.
+    """
+    spec = made.spec if made.spec is not None and not made.spec.additional_wrappers else None
+    if spec is None:
+        return None, {}
+    return spec.id, {name: _plain(name, value) for name, value in spec.kwargs.items()}
+
+
+def act(policy: NDArray[np.intp], observation: Any, observation_space: spaces.Space, action_space: Any) -> Any:
+    """Return the action of a policy (S,) for an observation, or an array of actions for an integer array of them.
+
+    Worlds that this library plays hand out plain state indices whatever the original space, so those are taken too.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If the observation isn't in the space.
+    """
+    first = int(action_space.start)
+    if isinstance(observation, np.ndarray) and observation.ndim == 1 and isinstance(observation_space, spaces.Discrete):
+        return policy[_checked(observation - int(observation_space.start), len(policy))] + first
+    if isinstance(observation, (int, np.integer)) and not isinstance(observation_space, spaces.Discrete):
+        return int(policy[int(_checked(np.asarray(observation), len(policy)))]) + first
+    return int(policy[envs.state_index(observation_space, observation)]) + first
+
+
+def describe_spaces(agent: Any) -> dict[str, Any]:
+    """Return an agent's environment and spaces as JSON, to be saved with its policy."""
+    return {
+        "env_id": agent.env_id,
+        "env_kwargs": agent.env_kwargs,
+        "observation_space": policy_file.describe_space(agent.observation_space),
+        "action_space": policy_file.describe_space(agent.action_space),
+    }
+
+
+def restore_spaces(agent: Any, metadata: dict[str, Any]) -> None:
+    """Inverse of :func:`describe_spaces`."""
+    agent.env_id, agent.env_kwargs = metadata["env_id"], metadata["env_kwargs"]
+    agent.observation_space = policy_file.space_from_description(metadata["observation_space"])
+    agent.action_space = policy_file.space_from_description(metadata["action_space"])
+
+
+def _checked(indices: NDArray[Any], states: int) -> NDArray[Any]:
+    if not np.issubdtype(indices.dtype, np.integer):
+        raise InvalidArgumentError(f"observations are an array of {indices.dtype}; they must be integers")
+    wrong = indices[(indices < 0) | (indices >= states)]
+    if wrong.size:
+        raise InvalidArgumentError(f"there is no state {wrong.flat[0]}; states are 0..{states - 1}")
+    return indices
+
+
+def _plain(name: str, value: Any) -> Any:
+    """Return an environment's argument as JSON knows it, so that the policy can be saved; checked before anything is solved."""
+    plain = value.tolist() if isinstance(value, (np.generic, np.ndarray)) else value
+    try:
+        json.dumps(plain)
+    except TypeError:
+        raise InvalidArgumentError(
+            f"the environment's argument {name}={value!r} can't be saved with a policy; pass the model instead: envs.tabular(...)"
+        ) from None
+    return plain
