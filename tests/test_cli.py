@@ -8,9 +8,11 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 import robust_rl as rr
+from robust_rl import formats
 from robust_rl.uncertainty import SETS
 from tests.worlds import TAXI, random_model
 
@@ -101,6 +103,32 @@ def test_solve_a_model_file_over_a_horizon(tmp_path):
     shown = call("evaluate", "run", "--shift", "action_noise=0,0.5", "--json", cwd=tmp_path)
     assert shown.returncode == 0, shown.stderr
     assert set(json.loads(shown.stdout)) == {"action_noise", "report"}
+
+
+def test_solve_the_models_of_other_programs(tmp_path):
+    model = rr.TabularMDP([[[0.5, 0.5], [0.9, 0.1]], [[0, 1], [0, 1]]], [[1.0, 0.9], [0, 0]], terminal=[1])
+    bounds = rr.Interval(np.clip(model.transitions - 0.1, 0, 1), np.clip(model.transitions + 0.1, 0, 1))
+    formats.write_drn(model, tmp_path / "model.drn", bounds, labels={"end": [1]})
+    formats.write_prism(model, tmp_path / "model.tra", bounds, labels={"end": [1]})
+    model.save(tmp_path / "kept.model")
+    # the adversary ends as soon as it may: v = 0.9 + 0.8 * 0.9 v for the second action, 1 + 0.4 * 0.9 v for the first
+    for file in ("model.drn", "model.tra"):
+        solved = call("solve", file, "--set", "interval", "--discount", "0.9", "--out", f"run-{file}", "--json", cwd=tmp_path)
+        assert solved.returncode == 0, solved.stderr
+        assert json.loads(solved.stdout)["value"] == pytest.approx(0.9 / (1 - 0.72), abs=1e-6)
+    solved = call("solve", "kept.model", "--set", "none", "--discount", "0.9", "--out", "run", "--json", cwd=tmp_path)
+    assert json.loads(solved.stdout)["value"] == pytest.approx(0.9 / (1 - 0.81), abs=1e-6)
+    reach = call(
+        "solve", "model.drn", "--set", "interval", "--env-arg", "reach=end", "--horizon", "1", "--out", "reach", "--json",
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert json.loads(reach.stdout)["value"] == pytest.approx(0.4, abs=1e-9)
+    failed = call("solve", "model.drn", "--set", "interval", "--radius", "0.1", "--discount", "0.9", cwd=tmp_path)
+    assert "leave out --radius" in failed.stderr
+    failed = call("solve", "kept.model", "--set", "none", "--env-arg", "reach=end", "--discount", "0.9", cwd=tmp_path)
+    assert "is read without reach" in failed.stderr
+    failed = call("solve", "kept.model", "--set", "interval", "--discount", "0.9", cwd=tmp_path)
+    assert "a .drn or .tra file" in failed.stderr
 
 
 def test_envs_and_sets_are_listed_for_machines_and_people():

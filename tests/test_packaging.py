@@ -11,7 +11,7 @@ import pytest
 import robust_rl
 
 ROOT = Path(robust_rl.__file__).parents[1]
-HEAVY = ["torch", "cvxpy", "ray", "trl", "matplotlib", "transformers", "pandas", "jinja2", "tensorboardX", "typer"]
+HEAVY = ["torch", "cvxpy", "ray", "trl", "matplotlib", "transformers", "pandas", "jinja2", "tensorboardX", "typer", "pyarrow"]
 
 
 def test_import_loads_nothing_heavy():

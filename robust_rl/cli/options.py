@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from robust_rl import envs
+from robust_rl import envs, formats
 from robust_rl.agents import RobustVI
 from robust_rl.errors import InvalidArgumentError, MissingDependencyError
 from robust_rl.models import TabularMDP
@@ -64,24 +64,27 @@ def environment_arguments(env_args: list[str] | None) -> dict[str, Any]:
     return dict(envs.parse_env_arg(argument) for argument in env_args or [])
 
 
-def environment(name: str, env_kwargs: dict[str, Any]) -> str | TabularMDP:
-    """Return the id, or the model if the name is that of a file."""
-    if not name.endswith(".npz"):
-        return name
-    if env_kwargs:
-        raise InvalidArgumentError("--env-arg goes with an environment's id, not with a model file")
-    return TabularMDP.load(name)
+def environment(name: str, env_kwargs: dict[str, Any]) -> tuple[str | TabularMDP, Interval | None]:
+    """Return the id, or the model and its intervals if the name is that of a file."""
+    if Path(name).suffix not in formats.SUFFIXES:
+        return name, None
+    return formats.read_model(name, **env_kwargs)
 
 
-def uncertainty(name: str, radius: float | None, support: str | None) -> RectangularSet | None:
-    """Build a set from its flags; ``none`` gives None."""
+def uncertainty(name: str, radius: float | None, support: str | None, intervals: Interval | None = None) -> RectangularSet | None:
+    """Build a set from its flags; ``none`` gives None, and ``interval`` the intervals that came with a model."""
     if name == "none":
         return None
     kind = set_class(name)
     if kind is Interval:
-        raise InvalidArgumentError(
-            "--set interval needs bounds for every transition; use it from Python: robust_rl.Interval(lower, upper)"
-        )
+        if intervals is None:
+            raise InvalidArgumentError(
+                "--set interval needs bounds for every transition: a .drn or .tra file that holds them, "
+                "or use it from Python: robust_rl.Interval(lower, upper)"
+            )
+        if radius is not None or support is not None:
+            raise InvalidArgumentError("--set interval takes its bounds from the file; leave out --radius and --support")
+        return intervals
     if radius is None:
         raise InvalidArgumentError(f"--set {name} needs --radius")
     if issubclass(kind, SupportedSet):
@@ -93,7 +96,8 @@ def uncertainty(name: str, radius: float | None, support: str | None) -> Rectang
 
 def run_name(command: str, environment_name: str) -> str:
     """Return a readable name for a run directory."""
-    name = Path(environment_name).stem if environment_name.endswith(".npz") else environment_name
+    path = Path(environment_name)
+    name = path.stem if path.suffix in formats.SUFFIXES else environment_name
     return f"{command}-{re.sub(r'[^a-z0-9]+', '-', name.lower())}"
 
 

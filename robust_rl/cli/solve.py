@@ -14,7 +14,8 @@ from robust_rl.training import RunDirectory
 Environment = Annotated[
     str,
     typer.Argument(
-        help="Gymnasium id (`robust-rl envs` lists those with a table), or a model that TabularMDP.save wrote (.npz)."
+        help="Gymnasium id (`robust-rl envs` lists those with a table), or a model's file: .npz or .model of TabularMDP.save, "
+        "a table (.csv, .parquet), Storm's .drn, PRISM's .tra; --set interval takes the intervals of the last two."
     ),
 ]
 Tolerance = Annotated[float, typer.Option("--tol", help="Largest allowed width of the certificate, in the unit of the rewards.")]
@@ -44,9 +45,10 @@ def solve(
     robust-rl solve FrozenLake-v1 --env-arg map_name=8x8 --set tv --radius 0.1 --support nominal --discount 0.99
     """
     env_kwargs = options.environment_arguments(env_arg)
+    world, intervals = options.environment(env, env_kwargs)
     agent = RobustVI(
-        options.environment(env, env_kwargs), options.uncertainty(set_name, radius, support),
-        discount=discount, horizon=horizon, env_kwargs=env_kwargs, tol=tol,
+        world, options.uncertainty(set_name, radius, support, intervals),
+        discount=discount, horizon=horizon, env_kwargs=env_kwargs if world is env else {}, tol=tol,
     )  # fmt: skip
     run = RunDirectory(out) if out else RunDirectory.create(name=options.run_name("solve", env))
     configuration = {"env": env, "env_kwargs": env_kwargs, "uncertainty": agent.uncertainty, "tol": tol}

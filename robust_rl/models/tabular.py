@@ -15,17 +15,15 @@ A terminal state is absorbing and pays nothing, so its value is 0 and no adversa
 
 from __future__ import annotations
 
-import zipfile
-import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
-from robust_rl.errors import FileFormatError, InvalidModelError
+from robust_rl.errors import InvalidModelError
 from robust_rl.models import validation
 
 if TYPE_CHECKING:
@@ -33,7 +31,6 @@ if TYPE_CHECKING:
 
     from robust_rl.models.tabular_env import TabularEnv
 
-FORMAT, VERSION = "robust-rl tabular model", 1
 Array = NDArray[np.float64]
 Transitions: TypeAlias = Any  # dense array or scipy CSR, which has no stubs
 
@@ -122,7 +119,9 @@ class TabularMDP:
         if not self.has_transition_rewards:
             expected = self.rewards.ravel()
         elif self.is_sparse:
-            expected = np.asarray(self.transitions.multiply(self.rewards).sum(axis=1)).ravel()
+            expected = np.empty(len(self.active_rows))
+            for begin, end in validation.row_blocks(self.transitions):  # a product of the whole would be a third matrix
+                expected[begin:end] = self.transitions[begin:end].multiply(self.rewards[begin:end]).sum(axis=1).ravel()
         else:
             expected = np.einsum("san,san->sa", self.transitions, self.rewards).ravel()
         return np.where(self.active_rows, expected, 0.0).reshape(self.num_states, self.num_actions)
@@ -189,6 +188,63 @@ class TabularMDP:
             keywords["action_mask"] = seen & np.asarray(keywords.get("action_mask", True), dtype=bool)
         return cls(transitions, rewards, **keywords)
 
+    @classmethod
+    def from_chunks(
+        cls,
+        chunks: Iterable[tuple[ArrayLike, ...]],
+        num_states: int,
+        num_actions: int,
+        *,
+        rewards: ArrayLike | sparse.sparray | sparse.spmatrix | None = None,
+        **keywords: Any,
+    ) -> TabularMDP:
+        """Build a CSR model from a stream of transitions, for models whose dense form would never fit.
+
+        Parameters
+        ----------
+        chunks
+            Each ``(state, action, next_state, probability)`` or ``(state, action, next_state, probability, reward)``: numbers
+            or arrays that broadcast against each other, in any order. A transition given several times has the sum of the
+            probabilities, and the mean of the rewards weighted by them.
+        num_states, num_actions
+            S and A.
+        rewards
+            As in the constructor, where the chunks hold none. Default: those of the chunks, else 0.
+        **keywords
+            ``start``, ``terminal``, ``action_mask`` of the constructor. By default a state without any transition is terminal,
+            and an action without one isn't available.
+
+        Returns
+        -------
+        TabularMDP
+            CSR. Rewards are r(s,a) if no (s, a) has two different ones, else r(s,a,s').
+
+        Raises
+        ------
+        InvalidModelError
+            If an index is out of range, chunks differ in their number of columns, or the model is invalid.
+
+        Notes
+        -----
+        Memory: 16 bytes a transition (24 with rewards) while the stream is read, some twice that at the end; the model keeps 12
+        (24 with r(s,a,s')). Chunks that arrive by state, action and next state need no sorting.
+
+        Examples
+        --------
+        >>> walk = ((s, 0, [max(s - 1, 0), min(s + 1, 99)], 0.5, float(s == 99)) for s in range(100))
+        >>> TabularMDP.from_chunks(walk, 100, 1)
+        TabularMDP(states=100, actions=1, transitions='csr', rewards='r(s,a)', terminal=0)
+        """
+        from robust_rl.models.columns import assemble
+
+        transitions, given, seen = assemble(chunks, num_states, num_actions)
+        if given is not None and rewards is not None:
+            raise InvalidModelError("the chunks hold rewards already; leave out rewards=")
+        keywords.setdefault("terminal", ~seen.any(axis=1))
+        keywords.setdefault("action_mask", seen)
+        chosen = given if given is not None else rewards
+        return cls(transitions, np.zeros((num_states, num_actions)) if chosen is None else chosen, **keywords)
+
     def to_env(self, *, render_mode: str | None = None) -> TabularEnv:
         """Return a :class:`gymnasium.Env` with discrete observations that samples this model."""
         from robust_rl.models.tabular_env import TabularEnv
@@ -196,41 +252,40 @@ class TabularMDP:
         return TabularEnv(self, render_mode=render_mode)
 
     def save(self, path: str | Path) -> Path:
-        """Write the model to an ``.npz`` file and return its path."""
-        path = _with_suffix(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        arrays: dict[str, Any] = {"start": self.start, "terminal": self.terminal, "action_mask": self.action_mask}
-        for name, matrix in (("transitions", self.transitions), ("rewards", self.rewards)):
-            if sparse.issparse(matrix):
-                arrays |= {f"{name}.{part}": getattr(matrix, part) for part in ("data", "indices", "indptr")}
-            else:
-                arrays[name] = matrix
-        header = {"format": np.array(FORMAT), "version": np.array(VERSION)}
-        temporary = path.with_name(f".{path.stem}.tmp.npz")  # a full disk or a kill leaves an earlier file as it was
-        try:
-            np.savez_compressed(temporary, **cast("dict[str, Any]", header | arrays))
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-        return path
+        """Write the model and return its path: one ``.npz`` file, or a directory of plain arrays if the name ends in ``.model``.
+
+        The file is compressed and read whole. The directory, which :meth:`load` maps into memory, is for models of many GB.
+        An existing directory that is empty or holds a model is also taken.
+
+        Raises
+        ------
+        FileFormatError
+            If there is a directory of that name that holds something else.
+        """
+        from robust_rl.models import model_file
+
+        return model_file.save(self, Path(path))
 
     @classmethod
-    def load(cls, path: str | Path) -> TabularMDP:
+    def load(cls, path: str | Path, *, mmap: bool = True) -> TabularMDP:
         """Read a model written by :meth:`save`.
+
+        Parameters
+        ----------
+        path
+            The file, or the directory.
+        mmap
+            Leave the arrays of a directory on the disk, read-only, from where the system brings in what is used: a model may
+            then be larger than the memory. False reads them. Files are always read.
 
         Raises
         ------
         FileFormatError
             If the file is corrupt, foreign, or of a newer format version.
         """
-        path = _with_suffix(path)
-        arrays = _read_npz(path)
-        try:
-            vectors = {name: arrays[name] for name in ("start", "terminal", "action_mask")}
-            matrices = {name: _matrix(arrays, name, len(vectors["start"])) for name in ("transitions", "rewards")}
-        except KeyError as error:
-            raise FileFormatError(f"{path} is incomplete: {error} is missing") from None
-        return cls(**matrices, **vectors)
+        from robust_rl.models import model_file
+
+        return model_file.load(Path(path), mmap=mmap)
 
     def __repr__(self) -> str:
         layout = "csr" if self.is_sparse else "dense"
@@ -253,33 +308,3 @@ def _shape(transitions: Transitions) -> tuple[int, int]:
     if states == 0 or rows == 0 or rows % states or dense_mismatch:
         raise InvalidModelError(f"transitions have shape {transitions.shape}; expected (S, A, S) or CSR of shape (S*A, S)")
     return rows, states
-
-
-def _with_suffix(path: str | Path) -> Path:
-    path = Path(path)
-    return path if path.suffix == ".npz" else path.with_name(path.name + ".npz")
-
-
-def _read_npz(path: Path) -> Mapping[str, NDArray[Any]]:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except FileNotFoundError:
-        raise FileFormatError(f"no model file at {path}") from None
-    except (OSError, ValueError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
-        raise FileFormatError(f"{path} is not a readable model file: {error}") from error
-    if str(arrays.get("format")) != FORMAT:
-        raise FileFormatError(f"{path} is not a {FORMAT} file; write one with TabularMDP.save")
-    version = arrays.get("version", np.array(""))
-    if version.dtype.kind != "i" or version.ndim:
-        raise FileFormatError(f"{path} is corrupt: it has no format version")
-    if int(version) > VERSION:
-        raise FileFormatError(f"{path} has format version {int(version)}, newer than {VERSION}: upgrade robust-rl")
-    return arrays
-
-
-def _matrix(arrays: Mapping[str, NDArray[Any]], name: str, num_states: int) -> Any:
-    if name in arrays:
-        return arrays[name]
-    data, indices, indptr = (arrays[f"{name}.{part}"] for part in ("data", "indices", "indptr"))
-    return sparse.csr_array((data, indices, indptr), shape=(len(indptr) - 1, num_states))

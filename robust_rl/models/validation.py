@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from scipy import sparse
 from robust_rl.errors import InvalidModelError
 
 ROW_SUM_TOLERANCE = 1e-8
+BLOCK_ENTRIES = 1 << 20  # rows are checked some 8 MB at a time: a model of many GB is checked beside nothing but itself
 
 
 def as_transitions(transitions: Any) -> Any:
@@ -73,7 +75,7 @@ def as_action_mask(action_mask: ArrayLike | None, shape: tuple[int, int], termin
     if action_mask is None:
         return np.ones(shape, dtype=bool)
     given = np.asarray(action_mask)
-    if not np.isin(given, (0, 1)).all():
+    if given.dtype != bool and not np.isin(given, (0, 1)).all():
         raise InvalidModelError("action_mask has an entry other than True and False (or 1 and 0)")
     mask = given.astype(bool)
     if mask.shape != shape:
@@ -105,47 +107,100 @@ def checked_rows(transitions: Any, active: NDArray[np.bool_], actions: int) -> A
     Raises InvalidModelError unless every active row is a probability vector, naming the first that isn't.
     """
     matrix = transitions if sparse.issparse(transitions) else transitions.reshape(len(active), -1)
-    bad_rows, bad_columns, bad_values = _offending_entries(matrix)
-    for row, column, value in zip(bad_rows, bad_columns, bad_values, strict=True):
-        if active[row]:
+    longest, worst = 0, 0.0
+    for begin, end in row_blocks(matrix):
+        block = active[begin:end]
+        _check_entries(matrix, begin, end, block, actions)
+        sums = _row_sums(matrix, begin, end)
+        bad = np.flatnonzero(block & ~(np.abs(sums - 1) <= ROW_SUM_TOLERANCE))
+        if bad.size:
+            state, action = divmod(begin + int(bad[0]), actions)
             raise InvalidModelError(
-                f"P[s={row // actions}, a={row % actions}, s'={column}] is {value:g}; probabilities are >= 0 and finite"
+                f"P[s={state}, a={action}] sums to {sums[bad[0]]:.10g}; rows must sum to 1 within {ROW_SUM_TOLERANCE:g}"
             )
-    sums = np.asarray(matrix.sum(axis=1)).ravel()
-    bad = np.flatnonzero(active & ~(np.abs(sums - 1) <= ROW_SUM_TOLERANCE))
-    if bad.size:
-        state, action = divmod(int(bad[0]), actions)
-        raise InvalidModelError(
-            f"P[s={state}, a={action}] sums to {sums[bad[0]]:.10g}; rows must sum to 1 within {ROW_SUM_TOLERANCE:g}"
-        )
-    longest = matrix.shape[1] if not sparse.issparse(matrix) else int(np.diff(matrix.indptr).max(initial=0))
-    if (abs(sums[active] - 1) <= (longest + 8) * np.finfo(np.float64).eps).all():
+        longest = max(longest, _longest_row(matrix, begin, end))
+        worst = max(worst, float(np.abs(sums - 1).max(where=block, initial=0.0)))
+    if worst <= (longest + 8) * np.finfo(np.float64).eps:
         return transitions
-    scale = 1 / np.where(active, sums, 1.0)
-    if sparse.issparse(transitions):
-        return canonical(sparse.diags_array(scale) @ transitions)
-    return transitions * scale.reshape(-1, actions)[..., None]
+    return _rescaled(transitions, matrix, active)
 
 
-def _offending_entries(matrix: Any) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
+def row_blocks(matrix: Any, entries: int = BLOCK_ENTRIES) -> Iterator[tuple[int, int]]:
+    """Yield ranges of rows that hold some ``entries`` stored entries each, so that a check needs no second copy of a matrix."""
+    rows, columns = matrix.shape
+    begin = 0
+    while begin < rows:
+        if sparse.issparse(matrix):  # a search by value would convert the whole of a memory-mapped array of another integer type
+            last = matrix.indptr.dtype.type(min(int(matrix.indptr[begin]) + entries, int(matrix.indptr[-1])))
+            end = int(np.searchsorted(matrix.indptr, last, side="right")) - 1
+        else:
+            end = begin + entries // columns
+        end = min(max(end, begin + 1), begin + entries, rows)
+        yield begin, end
+        begin = end
+
+
+def _check_entries(matrix: Any, begin: int, end: int, active: NDArray[np.bool_], actions: int) -> None:
     if sparse.issparse(matrix):
-        bad = np.flatnonzero(~(np.isfinite(matrix.data) & (matrix.data >= 0)))
-        return np.searchsorted(matrix.indptr, bad, side="right") - 1, matrix.indices[bad], matrix.data[bad]
-    rows, columns = np.nonzero(~(np.isfinite(matrix) & (matrix >= 0)))
-    return rows, columns, matrix[rows, columns]
+        first = int(matrix.indptr[begin])
+        data = matrix.data[first : int(matrix.indptr[end])]
+        bad = np.flatnonzero(~(np.isfinite(data) & (data >= 0)))
+        rows = np.searchsorted(matrix.indptr[begin : end + 1], bad + first, side="right") - 1
+        columns, values = matrix.indices[first + bad], data[bad]
+    else:
+        block = matrix[begin:end]
+        rows, columns = np.nonzero(~(np.isfinite(block) & (block >= 0)))
+        values = block[rows, columns]
+    for row, column, value in zip(rows, columns, values, strict=True):
+        if active[row]:
+            state, action = divmod(begin + int(row), actions)
+            raise InvalidModelError(f"P[s={state}, a={action}, s'={column}] is {value:g}; probabilities are >= 0 and finite")
+
+
+def _row_sums(matrix: Any, begin: int, end: int) -> NDArray[np.float64]:
+    if not sparse.issparse(matrix):
+        return np.asarray(matrix[begin:end].sum(axis=1))
+    pointers = matrix.indptr[begin : end + 1]
+    filled = np.flatnonzero(pointers[1:] > pointers[:-1])
+    sums = np.zeros(end - begin)
+    if filled.size:
+        first = int(pointers[0])
+        sums[filled] = np.add.reduceat(matrix.data[first : int(pointers[-1])], pointers[filled] - first)
+    return sums
+
+
+def _longest_row(matrix: Any, begin: int, end: int) -> int:
+    return int(np.diff(matrix.indptr[begin : end + 1]).max()) if sparse.issparse(matrix) else int(matrix.shape[1])
+
+
+def _rescaled(transitions: Any, matrix: Any, active: NDArray[np.bool_]) -> Any:
+    """Divide active rows by their sums: a copy of the probabilities, which shares the indices of CSR."""
+    if not sparse.issparse(transitions):
+        sums = np.where(active, matrix.sum(axis=1), 1.0)
+        return transitions * (1 / sums).reshape(transitions.shape[0], -1)[..., None]
+    data = np.empty_like(matrix.data)
+    for begin, end in row_blocks(matrix):
+        pointers = matrix.indptr[begin : end + 1]
+        scale = 1 / np.where(active[begin:end], _row_sums(matrix, begin, end), 1.0)
+        stored = slice(int(pointers[0]), int(pointers[-1]))
+        np.multiply(matrix.data[stored], np.repeat(scale, np.diff(pointers)), out=data[stored])
+    return sparse.csr_array((data, matrix.indices, matrix.indptr), shape=matrix.shape)
 
 
 def check_finite_rewards(rewards: Any, active: NDArray[np.bool_], shape: tuple[int, int]) -> None:
     """Raise if a reward of an active row is NaN or infinite, naming it."""
-    if sparse.issparse(rewards):
-        bad = np.flatnonzero(~np.isfinite(rewards.data))
-        rows = np.searchsorted(rewards.indptr, bad, side="right") - 1
-    else:
-        rows = np.flatnonzero(~np.isfinite(rewards.reshape(len(active), -1)).all(axis=1))
-    rows = rows[active[rows]]
-    if rows.size:
-        state, action = divmod(int(rows[0]), shape[1])
-        raise InvalidModelError(f"the reward of (s={state}, a={action}) is NaN or infinite; rewards must be finite")
+    matrix = rewards if sparse.issparse(rewards) else rewards.reshape(len(active), -1)
+    for begin, end in row_blocks(matrix):
+        if sparse.issparse(matrix):
+            first = int(matrix.indptr[begin])
+            bad = np.flatnonzero(~np.isfinite(matrix.data[first : int(matrix.indptr[end])]))
+            rows = np.searchsorted(matrix.indptr[begin : end + 1], bad + first, side="right") - 1
+        else:
+            rows = np.flatnonzero(~np.isfinite(matrix[begin:end]).all(axis=1))
+        rows = begin + rows[active[begin + rows]]
+        if rows.size:
+            state, action = divmod(int(rows[0]), shape[1])
+            raise InvalidModelError(f"the reward of (s={state}, a={action}) is NaN or infinite; rewards must be finite")
 
 
 def _numbers(values: ArrayLike, name: str) -> NDArray[np.float64]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
+from scipy.sparse import csr_array
 
 from robust_rl.envs import checks
 from robust_rl.envs.domains import build
@@ -22,6 +21,7 @@ def river_swim(
     advance_at_ends: float = 0.4,
     left_reward: float = 0.005,
     right_reward: float = 1.0,
+    sparse: bool | None = None,
 ) -> TabularMDP:
     """Swim against the current for a large reward, or drift down for a small one.
 
@@ -35,6 +35,8 @@ def river_swim(
         Probability of leaving the first state upwards and, swimming, the last one downwards; otherwise the place is kept.
     left_reward, right_reward : float
         r(0, left) and r(last, right), per step.
+    sparse : bool, optional
+        Whether the model is CSR. Default: if a dense kernel would have over a million entries (708 states or more).
 
     Returns
     -------
@@ -51,10 +53,12 @@ def river_swim(
     kernel = _current(n, stay=(1 - ends, stay, 1 - ends), up=(ends, advance, 0), down=(0, 1 - stay - advance, ends))
     rewards = np.zeros((n, 2))
     rewards[0, LEFT], rewards[-1, RIGHT] = left_reward, right_reward
-    return build.model(n, 2, kernel, rewards)
+    return build.model(n, 2, kernel, rewards, sparse=sparse)
 
 
-def river_swim_craam(num_states: int = 6, *, left_reward: float = 5.0, right_reward: float = 10_000.0) -> TabularMDP:
+def river_swim_craam(
+    num_states: int = 6, *, left_reward: float = 5.0, right_reward: float = 10_000.0, sparse: bool | None = None
+) -> TabularMDP:
     """Return RiverSwim with the numbers of the CRAAM library: a stronger swimmer, paid for holding the last place.
 
     Swimming right: first state, stay .7, +1 .3; between, stay .6, +1 .3, -1 .1; last state, stay .3 and paid, -1 .7.
@@ -65,6 +69,8 @@ def river_swim_craam(num_states: int = 6, *, left_reward: float = 5.0, right_rew
         At least 2.
     left_reward, right_reward : float
         r(0, left, any) and r(last, right, last).
+    sparse : bool, optional
+        Whether the model is CSR. Default: if a dense kernel would have over a million entries (708 states or more).
 
     Returns
     -------
@@ -74,12 +80,19 @@ def river_swim_craam(num_states: int = 6, *, left_reward: float = 5.0, right_rew
     """
     n = checks.count("num_states", num_states, 2)
     kernel = _current(n, stay=(0.7, 0.6, 0.3), up=(0.3, 0.3, 0), down=(0, 0.1, 0.7))
-    rewards: Any = np.zeros((n, 2, n))
-    rewards[0, LEFT, :], rewards[-1, RIGHT, -1] = left_reward, right_reward
-    return build.model(n, 2, kernel, rewards)
+    pays = np.append(np.full(n, float(left_reward)), right_reward)
+    where = np.append(np.zeros(n, dtype=int), 2 * n - 1), np.append(np.arange(n), n - 1)
+    return build.model(n, 2, kernel, csr_array((pays, where), shape=(2 * n, n)), sparse=sparse)
 
 
-def chain(num_states: int = 10, *, success: float = 0.9, left_reward: float = 0.2, right_reward: float = 1.0) -> TabularMDP:
+def chain(
+    num_states: int = 10,
+    *,
+    success: float = 0.9,
+    left_reward: float = 0.2,
+    right_reward: float = 1.0,
+    sparse: bool | None = None,
+) -> TabularMDP:
     """Walk along a line on which each step may slip into the opposite direction.
 
     Parameters
@@ -90,6 +103,8 @@ def chain(num_states: int = 10, *, success: float = 0.9, left_reward: float = 0.
         Probability that a step goes where it was meant to; otherwise it goes the opposite way (our reading of ".9/.1").
     left_reward, right_reward : float
         r(0, left) and r(last, right), per step.
+    sparse : bool, optional
+        Whether the model is CSR. Default: if a dense kernel would have over a million entries (708 states or more).
 
     Returns
     -------
@@ -108,7 +123,7 @@ def chain(num_states: int = 10, *, success: float = 0.9, left_reward: float = 0.
     ]
     rewards = np.zeros((n, 2))
     rewards[0, LEFT], rewards[-1, RIGHT] = left_reward, right_reward
-    return build.model(n, 2, outcomes, rewards)
+    return build.model(n, 2, outcomes, rewards, sparse=sparse)
 
 
 def gamblers_ruin(goal: int = 100, *, win_probability: float = 0.4) -> TabularMDP:

@@ -18,7 +18,12 @@ WAIT, CUT = 0, 1
 
 
 def machine(
-    num_states: int = 20, *, running_cost: float = 0.1, wear_cost: float = 0.02, replacement_cost: float = 2.0
+    num_states: int = 20,
+    *,
+    running_cost: float = 0.1,
+    wear_cost: float = 0.02,
+    replacement_cost: float = 2.0,
+    sparse: bool | None = None,
 ) -> TabularMDP:
     """Keep a machine whose running cost grows with wear, or replace it. Every transition is certain.
 
@@ -30,6 +35,8 @@ def machine(
         Keeping (action 0) at wear s costs ``running_cost + wear_cost * s`` and adds one level.
     replacement_cost : float
         Cost of replacing (action 1), which leads to wear 0.
+    sparse : bool, optional
+        Whether the model is CSR. Default: if a dense kernel would have over a million entries (708 states or more).
 
     Returns
     -------
@@ -40,7 +47,7 @@ def machine(
     wear = np.arange(n)
     outcomes: list[build.Outcome] = [(wear, KEEP, np.minimum(wear + 1, n - 1), 1.0), (wear, REPLACE, 0, 1.0)]
     rewards = np.stack((-(running_cost + wear_cost * wear), np.full(n, -float(replacement_cost))), axis=1)
-    return build.model(n, 2, outcomes, rewards)
+    return build.model(n, 2, outcomes, rewards, sparse=sparse)
 
 
 def machine_replacement_craam() -> TabularMDP:
@@ -81,6 +88,7 @@ def inventory(
     holding_cost: float = 0.1,
     shortage_cost: float = 1.0,
     spoilage: float = 0.0,
+    sparse: bool | None = None,
 ) -> TabularMDP:
     """Order stock ahead of a random demand.
 
@@ -99,21 +107,35 @@ def inventory(
         Per unit ordered, per unit in s', and per unit of demand not met.
     spoilage : float
         Share of the stock that perishes each step, in [0, 1].
+    sparse : bool, optional
+        Whether the model is CSR. Default: if a dense kernel would have over a million entries (448 states or more with 5 actions).
 
     Returns
     -------
     TabularMDP
-        Dense; starts with empty stock, never ends. Rewards r(s,a,s') are the mean cost given s', since an empty s' leaves
-        open how much demand was missed; a successor that no demand leads to carries its order and holding costs. The usual
+        Starts with empty stock, never ends. Rewards r(s,a,s') are the mean cost given s', since an empty s' leaves open how much
+        demand was missed. A successor that no demand leads to carries its order and holding costs if the model is dense, and
+        nothing if it is sparse: under sets of free support, which may go there, the two aren't the same problem. The usual
         discount is 0.99.
     """
     n, orders = checks.count("num_states", num_states, 2), checks.count("max_order", max_order) + 1
     chances = _distribution("demand", demand)
     spoilage = checks.probability("spoilage", spoilage)
-    s, a, d = np.ogrid[:n, :orders, : len(chances)]
-    stock = np.minimum(s + a, n - 1)
-    stock = stock - np.floor(spoilage * stock + 1e-9).astype(int)  # 1e-9: 0.29 * 100 is a hair below 29
-    left, missed = np.maximum(stock - d, 0), np.maximum(d - stock, 0)
+
+    def outcomes(states: slice) -> tuple[NDArray, ...]:
+        """Return s, a, s', the units missed, and the probability, which broadcast against each other."""
+        s, a, d = np.ogrid[states, :orders, : len(chances)]
+        stock = np.minimum(s + a, n - 1)
+        stock = stock - np.floor(spoilage * stock + 1e-9).astype(int)  # 1e-9: 0.29 * 100 is a hair below 29
+        return s, a, np.maximum(stock - d, 0), np.maximum(d - stock, 0), chances
+
+    if build.is_sparse(n, orders, sparse):
+        chunks = (
+            (s, a, left, chance, -(order_cost * a + holding_cost * left + shortage_cost * missed))
+            for s, a, left, missed, chance in map(outcomes, build.state_blocks(n))
+        )
+        return TabularMDP.from_chunks(chunks, n, orders)
+    s, a, left, missed, _ = outcomes(slice(n))
     transitions, shortage = np.zeros((n, orders, n)), np.zeros((n, orders, n))
     np.add.at(transitions, (s, a, left), chances)
     np.add.at(shortage, (s, a, left), chances * missed)
@@ -132,6 +154,7 @@ def perishable(
     holding_cost: float = 0.1,
     shortage_cost: float = 1.2,
     spoilage: float = 0.2,
+    sparse: bool | None = None,
 ) -> TabularMDP:
     """Return :func:`inventory` for goods of which a fifth, rounded down, perishes before each demand; same arguments."""
     return inventory(
@@ -142,6 +165,7 @@ def perishable(
         holding_cost=holding_cost,
         shortage_cost=shortage_cost,
         spoilage=spoilage,
+        sparse=sparse,
     )
 
 
@@ -151,6 +175,7 @@ def capacity(
     prices: Sequence[float] = (1.0, 2.0, 3.0, 4.0, 5.0),
     rates: Sequence[float] = (4.0, 3.0, 2.5, 2.0, 1.5),
     max_demand: int = 5,
+    sparse: bool | None = None,
 ) -> TabularMDP:
     """Sell a fixed capacity at prices that slow the demand.
 
@@ -162,11 +187,14 @@ def capacity(
         Action a asks ``prices[a]``; demand is then Poisson with mean ``rates[a]`` per step.
     max_demand : int
         Demand is conditioned on being at most this: the Poisson probabilities 0 to ``max_demand``, renormalised.
+    sparse : bool, optional
+        Whether the model is CSR. Default: if a dense kernel would have over a million entries (448 states or more with 5 prices).
 
     Returns
     -------
     TabularMDP
-        Dense; starts full, ends when sold out. Rewards r(s,a,s') = price times units sold, s - s'. The usual discount is 0.99.
+        Starts full, ends when sold out. Rewards r(s,a,s') = price times units sold, s - s'; a sparse model holds those of sales
+        that a demand leads to. The usual discount is 0.99.
     """
     n, most = checks.count("num_states", num_states, 2), checks.count("max_demand", max_demand)
     if len(prices) != len(rates) or not len(rates):
@@ -174,15 +202,25 @@ def capacity(
     rate = np.array([checks.positive("rates", rate) for rate in rates])[:, None]
     chances = rate ** np.arange(most + 1) / [math.factorial(k) for k in range(most + 1)]
     chances /= chances.sum(axis=1, keepdims=True)
+    price, full = np.asarray(prices, dtype=float)[:, None], np.eye(1, n, n - 1).ravel()
+    if build.is_sparse(n, len(rates), sparse):
+        grids = (np.ogrid[states, : len(rates), : most + 1] for states in build.state_blocks(n))
+        chunks = ((s, a, np.maximum(s - d, 0), chances, price * np.minimum(s, d)) for s, a, d in grids)
+        return TabularMDP.from_chunks(chunks, n, len(rates), start=full, terminal=[0])
     s, a, d = np.ogrid[:n, : len(rates), : most + 1]
     transitions = np.zeros((n, len(rates), n))
     np.add.at(transitions, (s, a, np.maximum(s - d, 0)), chances)
-    sold = np.maximum(s - np.arange(n), 0)
-    rewards = np.asarray(prices, dtype=float)[:, None] * sold
-    return TabularMDP(transitions, rewards, start=np.eye(1, n, n - 1).ravel(), terminal=[0])
+    return TabularMDP(transitions, price * np.maximum(s - np.arange(n), 0), start=full, terminal=[0])
 
 
-def forest(num_states: int = 50, *, wait_reward: float = 4.0, cut_reward: float = 2.0, fire: float = 0.1) -> TabularMDP:
+def forest(
+    num_states: int = 50,
+    *,
+    wait_reward: float = 4.0,
+    cut_reward: float = 2.0,
+    fire: float = 0.1,
+    sparse: bool | None = None,
+) -> TabularMDP:
     """Wait for a forest to grow old, or cut it, while fire may take it.
 
     Parameters
@@ -194,6 +232,8 @@ def forest(num_states: int = 50, *, wait_reward: float = 4.0, cut_reward: float 
         0, where it pays nothing.
     fire : float
         Probability that a waiting forest burns down to age 0.
+    sparse : bool, optional
+        Whether the model is CSR. Default: if a dense kernel would have over a million entries (708 states or more).
 
     Returns
     -------
@@ -210,7 +250,7 @@ def forest(num_states: int = 50, *, wait_reward: float = 4.0, cut_reward: float 
     rewards = np.zeros((n, 2))
     rewards[1:, CUT] = 1.0
     rewards[-1] = wait_reward, cut_reward
-    return build.model(n, 2, outcomes, rewards)
+    return build.model(n, 2, outcomes, rewards, sparse=sparse)
 
 
 def _distribution(name: str, values: Sequence[float]) -> NDArray[np.float64]:
