@@ -41,7 +41,8 @@ class TabularMDP:
     Parameters
     ----------
     transitions : (S, A, S) array, or CSR matrix of shape (S*A, S)
-        Row (s, a) is a probability vector over next states. Rows of terminal states and of masked actions are ignored.
+        Row (s, a) is a probability vector over next states. Rows of terminal states and of masked actions are ignored. Float32
+        arrays stay float32: half the memory; values are computed in double precision all the same.
     rewards : (S, A) array, (S, A, S) array, or CSR matrix of shape (S*A, S)
         ``r(s, a)`` or ``r(s, a, s')``, in the caller's unit. A CSR matrix is 0 where it has no entry.
     start : (S,) array, optional

@@ -12,19 +12,21 @@ from scipy import sparse
 from robust_rl.errors import InvalidModelError
 
 ROW_SUM_TOLERANCE = 1e-8
+ROW_SUM_TOLERANCE_32 = 1e-5  # of rows held in single precision
 BLOCK_ENTRIES = 1 << 20  # rows are checked some 8 MB at a time: a model of many GB is checked beside nothing but itself
 
 
 def as_transitions(transitions: Any) -> Any:
-    """Return a C-contiguous float64 array, or a canonical CSR array."""
+    """Return a C-contiguous array, or a canonical CSR array, in double precision unless the numbers come in single precision."""
+    dtype = np.float32 if getattr(transitions, "dtype", None) == np.float32 else np.float64
     if sparse.issparse(transitions):
-        return canonical(transitions)
-    return np.ascontiguousarray(_numbers(transitions, "transitions"))
+        return canonical(transitions, dtype)
+    return np.ascontiguousarray(transitions if dtype is np.float32 else _numbers(transitions, "transitions"))
 
 
-def canonical(matrix: Any) -> sparse.csr_array:
-    """Return the matrix as float64 CSR with sorted columns and no duplicates; the caller's arrays aren't changed."""
-    result = sparse.csr_array(matrix, dtype=np.float64)
+def canonical(matrix: Any, dtype: type = np.float64) -> sparse.csr_array:
+    """Return the matrix as CSR with sorted columns and no duplicates; the caller's arrays aren't changed."""
+    result = sparse.csr_array(matrix, dtype=dtype)
     if not result.has_canonical_format:
         result = result.copy()
         result.sum_duplicates()
@@ -103,24 +105,26 @@ def as_start(start: ArrayLike | None, states: int) -> NDArray[np.float64]:
 def checked_rows(transitions: Any, active: NDArray[np.bool_], actions: int) -> Any:
     """Return the transitions with active rows that sum to 1 up to rounding.
 
-    Rows within the tolerance, as those from float32, are divided by their sums, in a copy: the certificates rest on sums of 1.
+    Rows within the tolerance, as those computed in float32, are divided by their sums, in a copy: the certificates rest on sums
+    of 1. Rows held in float32 sum to 1 as closely as that type can; certificates are widened by what is missing.
     Raises InvalidModelError unless every active row is a probability vector, naming the first that isn't.
     """
     matrix = transitions if sparse.issparse(transitions) else transitions.reshape(len(active), -1)
+    tolerance = ROW_SUM_TOLERANCE if matrix.dtype == np.float64 else ROW_SUM_TOLERANCE_32
     longest, worst = 0, 0.0
     for begin, end in row_blocks(matrix):
         block = active[begin:end]
         _check_entries(matrix, begin, end, block, actions)
         sums = _row_sums(matrix, begin, end)
-        bad = np.flatnonzero(block & ~(np.abs(sums - 1) <= ROW_SUM_TOLERANCE))
+        bad = np.flatnonzero(block & ~(np.abs(sums - 1) <= tolerance))
         if bad.size:
             state, action = divmod(begin + int(bad[0]), actions)
             raise InvalidModelError(
-                f"P[s={state}, a={action}] sums to {sums[bad[0]]:.10g}; rows must sum to 1 within {ROW_SUM_TOLERANCE:g}"
+                f"P[s={state}, a={action}] sums to {sums[bad[0]]:.10g}; rows must sum to 1 within {tolerance:g}"
             )
         longest = max(longest, _longest_row(matrix, begin, end))
         worst = max(worst, float(np.abs(sums - 1).max(where=block, initial=0.0)))
-    if worst <= (longest + 8) * np.finfo(np.float64).eps:
+    if worst <= (longest + 8) * np.finfo(matrix.dtype).eps:
         return transitions
     return _rescaled(transitions, matrix, active)
 
@@ -159,13 +163,13 @@ def _check_entries(matrix: Any, begin: int, end: int, active: NDArray[np.bool_],
 
 def _row_sums(matrix: Any, begin: int, end: int) -> NDArray[np.float64]:
     if not sparse.issparse(matrix):
-        return np.asarray(matrix[begin:end].sum(axis=1))
+        return np.asarray(matrix[begin:end].sum(axis=1, dtype=np.float64))
     pointers = matrix.indptr[begin : end + 1]
     filled = np.flatnonzero(pointers[1:] > pointers[:-1])
     sums = np.zeros(end - begin)
     if filled.size:
         first = int(pointers[0])
-        sums[filled] = np.add.reduceat(matrix.data[first : int(pointers[-1])], pointers[filled] - first)
+        sums[filled] = np.add.reduceat(matrix.data[first : int(pointers[-1])], pointers[filled] - first, dtype=np.float64)
     return sums
 
 
@@ -176,14 +180,14 @@ def _longest_row(matrix: Any, begin: int, end: int) -> int:
 def _rescaled(transitions: Any, matrix: Any, active: NDArray[np.bool_]) -> Any:
     """Divide active rows by their sums: a copy of the probabilities, which shares the indices of CSR."""
     if not sparse.issparse(transitions):
-        sums = np.where(active, matrix.sum(axis=1), 1.0)
-        return transitions * (1 / sums).reshape(transitions.shape[0], -1)[..., None]
+        sums = np.where(active, matrix.sum(axis=1, dtype=np.float64), 1.0)
+        return (transitions * (1 / sums).reshape(transitions.shape[0], -1)[..., None]).astype(matrix.dtype, copy=False)
     data = np.empty_like(matrix.data)
     for begin, end in row_blocks(matrix):
         pointers = matrix.indptr[begin : end + 1]
         scale = 1 / np.where(active[begin:end], _row_sums(matrix, begin, end), 1.0)
         stored = slice(int(pointers[0]), int(pointers[-1]))
-        np.multiply(matrix.data[stored], np.repeat(scale, np.diff(pointers)), out=data[stored])
+        np.multiply(matrix.data[stored], np.repeat(scale, np.diff(pointers)), out=data[stored], casting="same_kind")
     return sparse.csr_array((data, matrix.indices, matrix.indptr), shape=matrix.shape)
 
 

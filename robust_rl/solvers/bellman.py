@@ -50,13 +50,20 @@ class BellmanOperator:
         self.rows = self.uncertainty.backup(self.layout, (model.num_states, model.num_actions), discount)
         self.groups = Groups.by_state(self.layout.rows, model.num_states, model.num_actions)
         rewards = (self.layout.reward, self.layout.row_reward[self.layout.rows], self.layout.outside)
+        self._missing = 0.0
+        if self.layout.p.dtype != np.float64:
+            sums = self.layout.row_sums(self.layout.p.astype(np.float64))
+            self._missing = 2 * float(abs(sums[self.layout.rows] - 1).max(initial=0.0))
         self._largest_reward = max(float(abs(part).max(initial=0.0)) for part in rewards)
         self._first_rows = np.arange(model.num_states) * model.num_actions
 
     def rounding(self, value: Array) -> float:
-        """Return a bound on the error of one backup at a value: (row length + 8) eps max|z|, and a root finder's."""
-        largest = self._largest_reward + self.discount * float(abs(value).max(initial=0.0))
-        return ((self.layout.width + 9) * float(np.finfo(np.float64).eps) + self.uncertainty.error) * largest
+        """Return a bound on the error of one backup at a value: (row length + 8) eps max|z|, a root finder's, and what rows miss.
+
+        Rows in single precision sum to 1 only up to some 1e-7; the probabilities meant are taken to be these over their sum.
+        """
+        largest = self._largest_reward + self.discount * float(max(value.max(initial=0.0), -value.min(initial=0.0)))
+        return ((self.layout.width + 9) * float(np.finfo(np.float64).eps) + self.uncertainty.error + self._missing) * largest
 
     def __call__(self, value: Array, groups: Groups | None = None) -> tuple[Array, NDArray[np.intp]]:
         """Return ``T V`` (S,) and the greedy actions (S,), ties to the lowest index.

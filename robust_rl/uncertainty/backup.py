@@ -88,8 +88,9 @@ class RowBackup:
 
     def worst_case(self, value: Array, rows: NDArray[np.int64], *, kernel: bool = True) -> RowsWorstCase:
         """Return the worst case of the given rows at a value; without q unless ``kernel``."""
+        layout = self.layout.in_double_precision()
         found = sweep(
-            type(self.uncertainty).row, self.layout, value, self.discount, self.radii, self.bounds, rows,
+            type(self.uncertainty).row, layout, value, self.discount, self.radii, self.bounds, rows,
             sort=self.uncertainty.sort, kernel=kernel,
         )  # fmt: skip
         return RowsWorstCase(*found)
@@ -167,7 +168,9 @@ class RowBackup:
         return self._rows
 
     def _parameters(self) -> tuple[Array, Array | None, Array, Array]:
-        return self.uncertainty.parameters(self.layout, self.radii, self.bounds)
+        # a root finder's equations hold for rows that sum to 1, which those in single precision don't to its accuracy
+        layout = self.layout.in_double_precision() if self.uncertainty.error else self.layout
+        return self.uncertainty.parameters(layout, self.radii, self.bounds)
 
 
 def _readonly(array: Any) -> Any:

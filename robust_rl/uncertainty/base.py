@@ -98,15 +98,16 @@ class RectangularSet:
         Returns
         -------
         WorstCase
-            Value (...), worst case q (..., S) and multiplier (...).
+            Value (...), worst case q (..., S) and multiplier (...); float32 if both p and z are.
 
         Raises
         ------
         InvalidUncertaintyError
             If p isn't a distribution, shapes disagree, or the support can't be told.
         """
-        p, z = np.asarray(p, dtype=np.float64), np.asarray(z, dtype=np.float64)
-        _check_rows(p, z)
+        p, z = np.asarray(p), np.asarray(z)
+        single = p.dtype == z.dtype == np.float32
+        p, z = _checked_rows(p, z)
         shape, states = p.shape[:-1], p.shape[-1]
         pattern = self._allowed(p, allowed).reshape(-1, states)
         flat = p.reshape(-1, states)
@@ -116,7 +117,9 @@ class RectangularSet:
         values, multipliers, q, *_ = self.backup(layout, shape, 0.0).worst_case(np.zeros(states), layout.rows)
         full = np.zeros(flat.shape)
         full[np.repeat(layout.rows, np.diff(layout.ptr)), layout.indices] = q
-        return WorstCase(values.reshape(shape), full.reshape(p.shape), multipliers.reshape(shape))
+        answer = values.reshape(shape), full.reshape(p.shape), multipliers.reshape(shape)
+        parts: Any = [part.astype(np.float32) for part in answer] if single else answer
+        return WorstCase(*parts)
 
     def _allowed(self, p: Array, allowed: ArrayLike | None) -> NDArray[np.bool_]:
         if allowed is not None:
@@ -210,13 +213,17 @@ def _checked_radius(radius: ArrayLike, name: str, norm: str, largest: float) -> 
     return float(values) if values.ndim == 0 else values.copy()
 
 
-def _check_rows(p: Array, z: Array) -> None:
+def _checked_rows(p: NDArray[Any], z: NDArray[Any]) -> tuple[Array, Array]:
+    """Return p and z in double precision, or raise InvalidUncertaintyError."""
+    tolerance = 1e-5 if p.dtype == np.float32 else 1e-8
+    p, z = p.astype(np.float64, copy=False), z.astype(np.float64, copy=False)
     if p.ndim == 0 or z.ndim == 0 or z.shape[-1] != p.shape[-1]:
         raise InvalidUncertaintyError(f"p has shape {p.shape} and z {z.shape}; their last axes must be the same states")
     if not np.isfinite(z).all():
         raise InvalidUncertaintyError("z has an entry that is NaN or infinite")
-    if not (np.isfinite(p) & (p >= 0)).all() or (abs(p.sum(axis=-1) - 1) > 1e-8).any():
-        raise InvalidUncertaintyError("p has a row that is not a probability vector (non-negative, sum 1 within 1e-8)")
+    if not (np.isfinite(p) & (p >= 0)).all() or (abs(p.sum(axis=-1) - 1) > tolerance).any():
+        raise InvalidUncertaintyError(f"p has a row that is not a probability vector (non-negative, sum 1 within {tolerance:g})")
+    return (p / p.sum(axis=-1, keepdims=True) if tolerance > 1e-8 else p), z
 
 
 def _single_rows(p: Array, z: Array, allowed: NDArray[np.bool_]) -> Layout:

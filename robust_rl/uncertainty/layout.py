@@ -21,7 +21,7 @@ rows all start at 0 and share ``indices = 0..S-1``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -44,7 +44,7 @@ class Layout:
     ============  =====================================================================================
     ptr, first    (n+1,), (n,) where a row's entries, and its states, begin
     indices       state of each entry
-    p             nominal probability of each entry
+    p             nominal probability of each entry, float64 or as the model holds it
     reward        r(s, a, s') of each entry; empty if rewards are r(s, a)
     row_reward    (n,) r(s, a); zeros if rewards are r(s, a, s')
     outside       (n,) reward of unlisted states under free support; empty if there are none
@@ -73,6 +73,14 @@ class Layout:
         lengths = np.diff(self.ptr)
         row = np.repeat(np.arange(len(lengths)), lengths)
         return row, self.indices[np.arange(self.ptr[-1]) + (self.first - self.ptr[:-1])[row]]
+
+    def in_double_precision(self) -> Layout:
+        """Return itself, or a copy whose rows are in double precision and sum to 1."""
+        if self.p.dtype == np.float64:
+            return self
+        p = self.p.astype(np.float64)
+        sums = self.row_sums(p)
+        return replace(self, p=p / self.spread(np.where(sums > 0, sums, 1.0)))
 
     def spread(self, of_rows: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return for every entry the number of its row."""
@@ -251,7 +259,7 @@ def _fill(
         ptr, indices = pattern.indptr.astype(np.int64), pattern.indices.astype(np.int32)
         first = ptr[:-1].copy()
     own = rewards if rewards is not None else sparse.csr_array((count, model.num_states))
-    p = np.zeros(ptr[-1])
+    p = np.zeros(ptr[-1], dtype=transitions.dtype)
     reward = np.zeros(ptr[-1] if rewards is not None else 0)
     _fill_rows(
         ptr, first, indices, transitions.indptr, transitions.indices, transitions.data,
