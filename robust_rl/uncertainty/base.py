@@ -90,8 +90,8 @@ class RectangularSet:
         ----------
         p : (..., S) array
             Nominal distributions.
-        z : (S,) or (..., S) array
-            What each next state is worth, ``r(s,a,s') + gamma V(s')``.
+        z : (..., S) array
+            What each next state is worth, ``r(s,a,s') + gamma V(s')``. p and z are broadcast against each other.
         allowed : (..., S) boolean array, optional
             States that q may use. Needed for ``support="reachable"``, which a lone row can't tell, unless p has shape (S, A, S).
 
@@ -108,6 +108,7 @@ class RectangularSet:
         p, z = np.asarray(p), np.asarray(z)
         single = p.dtype == z.dtype == np.float32
         p, z = _checked_rows(p, z)
+        p = np.broadcast_to(p, np.broadcast_shapes(p.shape, z.shape))
         shape, states = p.shape[:-1], p.shape[-1]
         pattern = self._allowed(p, allowed).reshape(-1, states)
         flat = p.reshape(-1, states)
@@ -219,6 +220,10 @@ def _checked_rows(p: NDArray[Any], z: NDArray[Any]) -> tuple[Array, Array]:
     p, z = p.astype(np.float64, copy=False), z.astype(np.float64, copy=False)
     if p.ndim == 0 or z.ndim == 0 or z.shape[-1] != p.shape[-1]:
         raise InvalidUncertaintyError(f"p has shape {p.shape} and z {z.shape}; their last axes must be the same states")
+    try:
+        np.broadcast_shapes(p.shape, z.shape)
+    except ValueError:
+        raise InvalidUncertaintyError(f"p has shape {p.shape} and z {z.shape}, which don't broadcast together") from None
     if not np.isfinite(z).all():
         raise InvalidUncertaintyError("z has an entry that is NaN or infinite")
     if not (np.isfinite(p) & (p >= 0)).all() or (abs(p.sum(axis=-1) - 1) > tolerance).any():

@@ -87,6 +87,15 @@ def test_batches_agree_with_single_rows(case, support):
         np.testing.assert_array_equal(batch.q[index], single.q)
 
 
+def test_rows_and_values_broadcast():
+    rng = np.random.default_rng(0)
+    p, z = rng.dirichlet(np.ones(5), size=(3, 1)), rng.normal(size=(4, 5))
+    ball = rr.TotalVariation(0.2, support="free")
+    together = ball.worst_case(p, z)
+    assert together.value.shape == (3, 4)
+    assert together.value[2, 1] == ball.worst_case(p[2, 0], z[1]).value
+
+
 # Properties of section "verification" of the literature: any lower expectation has them.
 sizes = st.integers(2, 8)
 
@@ -255,6 +264,7 @@ def test_kernel_accepts_a_total_variation_above_one():
         (lambda: rr.TotalVariation(0.1, support="free").worst_case([0.5, 0.4], [0, 1]), r"not a probability vector"),
         (lambda: rr.TotalVariation(0.1, support="free").worst_case([0.5, 0.5], [0, np.inf]), r"NaN or infinite"),
         (lambda: rr.TotalVariation(0.1, support="free").worst_case([0.5, 0.5], [0, 1, 2]), r"same states"),
+        (lambda: rr.TotalVariation(0.1, support="free").worst_case([[0.5, 0.5]] * 2, [[0, 1]] * 3), r"don't broadcast"),
         (lambda: rr.TotalVariation(0.1, support="reachable").worst_case([0.5, 0.5], [0, 1]), r"give allowed="),
         (lambda: rr.TotalVariation([0.1, 0.2], support="free").worst_case([0.5, 0.5], [0, 1]), r"radii of shape \(2,\)"),
         (
