@@ -258,7 +258,8 @@ def worst_case_rows(size: int = 1000, radius: float = 0.2) -> list[str]:
         solve = means[name][0]
         error = max(abs(solve(one) - value) for one, value in zip(z, exact, strict=True)) if means[name][1] == 1 else 0.0
         lines.append(
-            f"| {name} | {np.median(values):.3g} | {np.median(ratio):.3g} ({ratio.min():.3g} to {ratio.max():.3g}) | {error:.1e} |"
+            f"| {name} | {np.median(values):.3g} | {np.median(ratio):.3g} "
+            f"({ratio.min():.3g} to {ratio.max():.3g}) | {error:.1e} |"
         )
         print(lines[-1], flush=True)
     return [*lines, ""]

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from robust_rl._numba import njit
 from robust_rl.errors import InvalidUncertaintyError
 from robust_rl.models import TabularMDP
 from robust_rl.solvers.criterion import check_model
@@ -103,33 +104,41 @@ class BellmanOperator:
         counts = np.zeros(len(layout.row_reward), dtype=np.int64)
         end = 0
         for part in np.split(chosen, np.flatnonzero(np.diff(np.cumsum(lengths) // PART)) + 1):
-            row, to, moved, paid = self._moves(value, part)
-            now = slice(end, end + len(row))
-            mass[now], column[now] = moved, to
-            if reward.size:
-                reward[now] = paid
-            counts[part] = np.bincount(np.searchsorted(part, row), minlength=len(part))
-            end += len(row)
+            _, _, q, outside_state, outside_mass = self.rows.worst_case(value, part)
+            end = _pack(
+                part, layout.ptr, layout.first, layout.indices, q, layout.reward, layout.row_reward,
+                outside_state, outside_mass, layout.outside, end, mass, column, reward, counts,
+            )  # fmt: skip
         indptr, shape = np.append(0, np.cumsum(counts)).astype(index_type), (len(counts), layout.num_states)
         kernel = sparse.csr_array((mass[:end], column[:end], indptr), shape=shape)
         if not layout.reward.size:
             return kernel, np.where(self.model.active_rows, layout.row_reward, 0.0).reshape(self.model.action_mask.shape)
         return kernel, sparse.csr_array((reward[:end], column[:end].copy(), indptr.copy()), shape=shape)
 
-    def _moves(self, value: Array, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int32], Array, Array]:
-        """Return (row, next state, mass, reward) of all that the worst kernel of some rows does, in order."""
-        layout = self.layout
-        _, _, q, outside_state, outside_mass = self.rows.worst_case(value, rows)
-        lengths = np.diff(layout.ptr)[rows]
-        entry = np.repeat(layout.ptr[:-1][rows] - np.append(0, np.cumsum(lengths)[:-1]), lengths) + np.arange(lengths.sum())
-        row = np.repeat(rows, lengths)
-        column, mass = layout.indices[entry - layout.ptr[row] + layout.first[row]], q[entry]
-        reward = layout.row_reward[row] + layout.reward[entry] if layout.reward.size else np.zeros(len(row))
-        if outside_mass.size:
-            moved = rows[outside_mass[rows] > 0]
-            row, column = np.append(row, moved), np.append(column, outside_state[moved])
-            mass, reward = np.append(mass, outside_mass[moved]), np.append(reward, layout.outside[moved])
-            order = np.lexsort((column, row))
-            row, column, mass, reward = row[order], column[order], mass[order], reward[order]
-        keep = mass > 0
-        return row[keep], column[keep], mass[keep], reward[keep]
+
+@njit
+def _pack(  # type: ignore[no-untyped-def]
+    rows, ptr, first, indices, q, reward, row_reward, outside_state, outside_mass, outside, end, mass, column, paid, counts
+):
+    """Append the moves of some rows, in order of the next state, from position ``end``; count them; return the new end."""
+    for i in rows:
+        begin, moved = end, outside_mass[i] if outside_mass.size else 0.0
+        for e in range(ptr[i], ptr[i + 1]):
+            to = indices[first[i] + e - ptr[i]]
+            if moved > 0.0 and outside_state[i] < to:
+                mass[end], column[end] = moved, outside_state[i]
+                if paid.size:
+                    paid[end] = outside[i]
+                end, moved = end + 1, 0.0
+            if q[e] > 0.0:
+                mass[end], column[end] = q[e], to
+                if paid.size:
+                    paid[end] = row_reward[i] + reward[e]
+                end += 1
+        if moved > 0.0:
+            mass[end], column[end] = moved, outside_state[i]
+            if paid.size:
+                paid[end] = outside[i]
+            end += 1
+        counts[i] = end - begin
+    return end
