@@ -1,93 +1,74 @@
 """What a robust backup costs, as a ratio to the plain product of the transition matrix with the value.
 
-    python benchmarks/backup.py            # prints the table; --write also commits it to benchmarks/backup.md
+    python benchmarks/backup.py            # prints the tables; --write also commits them to benchmarks/backup.md
 
-The floor is the plain product at hand on the same data: BLAS for dense models, scipy's CSR product for sparse ones. Contenders
-are compiled first, then run in turn; the figure is the median over rounds of the ratio within a round, and its range. One thread
+How it is measured is said in robust_rl/speed.py; `robust-rl bench` does it for one model of yours. One thread.
 """
 
 import os
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("NUMBA_NUM_THREADS", "1")
 
 import argparse
 import platform
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from models import banded, dense
 
 import robust_rl as rr
 from robust_rl.envs.domains import garnet
-from robust_rl.solvers import BellmanOperator
+from robust_rl.speed import FLOOR, backup_ratios
 
 ROUNDS = 15
 SETS = {
     "nominal": None,
     "tv 0.05 nominal": rr.TotalVariation(0.05, support="nominal"),
-    "tv 0.2 nominal": rr.TotalVariation(0.2, support="nominal"),
     "tv 0.05 free": rr.TotalVariation(0.05, support="free"),
+    "tv 0.2 nominal": rr.TotalVariation(0.2, support="nominal"),
     "tv 0.2 free": rr.TotalVariation(0.2, support="free"),
     "contamination 0.1 free": rr.Contamination(0.1, support="free"),
     "linf 0.01 nominal": rr.LInfinity(0.01, support="nominal"),
+    "cvar 0.8": rr.CVaR(0.8),
+    "l2 0.01 nominal": rr.L2(0.01, support="nominal"),
+    "chi2 0.1": rr.ChiSquare(0.1),
+    "chi2 1": rr.ChiSquare(1.0),
+    "kl 0.1": rr.KL(0.1),
+    "kl 1": rr.KL(1.0),
+    "reverse kl 0.1 nominal": rr.ReverseKL(0.1, support="nominal"),
+}
+MODELS = {
+    "dense 500 x 10": lambda: dense(500, 10),
+    "garnet 300000 x 4, 10 successors": lambda: garnet(300_000, 4, 10, seed=0),
+    "banded 300000 x 4, 10 successors": lambda: banded(300_000, 4, 10),
 }
 
 
-def dense_model() -> rr.TabularMDP:
-    """500 states, 10 actions, full rows, r(s,a)."""
-    rng = np.random.default_rng(0)
-    return rr.TabularMDP(rng.dirichlet(np.ones(500), size=(500, 10)), rng.random((500, 10)))
-
-
-MODELS = {"dense 500 x 10": dense_model, "garnet 20000 x 4, 10 successors": lambda: garnet(20_000, 4, 10, seed=0)}
-
-
-def seconds(function: Callable[[], object]) -> float:
-    """CPU time of one call."""
-    start = time.process_time()
-    function()
-    return time.process_time() - start
-
-
-def ratios(model: rr.TabularMDP) -> dict[str, np.ndarray]:
-    """Ratio to the floor of each set in each round."""
-    value = np.random.default_rng(1).random(model.num_states)
-    matrix = model.csr() if model.is_sparse else model.transitions.reshape(-1, model.num_states)
-    backups = {name: BellmanOperator(model, uncertainty, 0.99) for name, uncertainty in SETS.items()}
-    for backup in backups.values():
-        backup(value)
-    found: dict[str, list[float]] = {name: [] for name in backups}
-    for _ in range(ROUNDS):
-        floor = min(seconds(lambda: matrix @ value) for _ in range(3))
-        for name, backup in backups.items():
-            found[name].append(seconds(lambda backup=backup: backup(value)) / floor)
-    return {name: np.array(values) for name, values in found.items()}
-
-
 def report() -> str:
-    """The table, in Markdown."""
+    """The tables, in Markdown."""
     lines = [
         "# Cost of a robust backup",
         "",
-        "`python benchmarks/backup.py --write`. Ratios to the plain product P V on the same data, median of "
-        f"{ROUNDS} rounds (range), one thread.",
+        f"`python benchmarks/backup.py --write`. Ratios to the fastest product P V on the same data, median of {ROUNDS} rounds "
+        "(range), one thread. Steady: the value changed by 1e-6 of its size since the last sweep. First: an unrelated value.",
         f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, numpy {np.__version__}.",
-        "",
-        "| set | " + " | ".join(MODELS) + " |",
-        "|---|" + "---|" * len(MODELS),
     ]
-    columns = [ratios(make()) for make in MODELS.values()]
-    for name in SETS:
-        cells = (f"{np.median(column[name]):.1f} ({column[name].min():.1f} to {column[name].max():.1f})" for column in columns)
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    for name, make in MODELS.items():
+        table = backup_ratios(make(), SETS, rounds=ROUNDS)
+        floor = table[f"{FLOOR}, ms", "steady"]
+        lines += ["", f"## {name}", "", f"P V takes {floor.middle:.3g} ms.", "", "| set | steady | first |", "|---|---|---|"]
+        for row, cells in zip(table.rows[1:], table.cells[1:], strict=True):
+            written = (f"{cell.middle:.2f} ({cell.low:.2f} to {cell.high:.2f})" for cell in cells)
+            lines.append(f"| {row} | " + " | ".join(written) + " |")
+            print(lines[-1], flush=True)
     return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--write", action="store_true")
-    table = report()
-    print(table)
+    tables = report()
+    print(tables)
     if parser.parse_args().write:
-        Path(__file__).with_suffix(".md").write_text(table)
+        Path(__file__).with_suffix(".md").write_text(tables)

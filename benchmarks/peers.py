@@ -25,6 +25,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
+from models import banded, dense
 from scipy import sparse
 from scipy.optimize import linprog
 
@@ -37,27 +38,10 @@ Contenders = dict[str, Callable[[], np.ndarray]]
 OURS = "robust-rl"
 
 
-def dense() -> rr.TabularMDP:
-    rng = np.random.default_rng(0)
-    return rr.TabularMDP(rng.dirichlet(np.ones(500), size=(500, 10)), rng.random((500, 10)))
-
-
-def banded(states: int = 20_000, actions: int = 4, width: int = 10) -> rr.TabularMDP:
-    """Successors within 50 states of where one is: slow to mix."""
-    rng, rows = np.random.default_rng(0), states * actions
-    offsets = rng.permuted(np.tile(np.arange(-50, 50), (rows, 1)), axis=1)[:, :width]
-    to = np.sort((np.repeat(np.arange(states), actions)[:, None] + offsets) % states, axis=1)
-    p = rng.random((rows, width))
-    data = (p / p.sum(axis=1, keepdims=True)).ravel()
-    return rr.TabularMDP(
-        sparse.csr_array((data, to.ravel(), np.arange(rows + 1) * width), shape=(rows, states)), rng.random((states, actions))
-    )
-
-
 NOMINAL = {
-    "dense 500 x 10": dense,
+    "dense 500 x 10": lambda: dense(500, 10),
     "garnet 20000 x 4, 10 successors": lambda: garnet(20_000, 4, 10, seed=0),
-    "banded 20000 x 4, 10 successors": banded,
+    "banded 20000 x 4, 10 successors": lambda: banded(20_000, 4, 10),
     "forest 1000 x 2": lambda: forest(1000),
 }
 

@@ -16,7 +16,7 @@ from robust_rl import formats
 from robust_rl.uncertainty import SETS
 from tests.worlds import TAXI, random_model
 
-COMMANDS = ["solve", "evaluate", "runs", "envs", "sets"]
+COMMANDS = ["solve", "evaluate", "bench", "runs", "envs", "sets"]
 CLIFF = ["solve", "CliffWalking-v1", "--set", "tv", "--radius", "0.1", "--support", "reachable", "--discount", "0.99"]
 
 
