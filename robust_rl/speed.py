@@ -84,4 +84,4 @@ def seconds(function: Callable[[Array], Any], value: Array) -> float:
 
 
 def _estimate(values: list[float]) -> Estimate:
-    return Estimate(min(values), max(values), float(np.median(values)))
+    return Estimate(min(values), max(values), float(np.median(values)), kind="rounds")

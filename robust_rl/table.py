@@ -13,7 +13,8 @@ class Estimate:
     ========  =====================================================================================
     low, high the ends: of the range over tie-breaks, or of a 95 % interval
     middle    the number itself; None for a range, of which no point is more right than another
-    kind      "exact", "ties" (a range over equally optimal policies) or "interval" (Monte Carlo)
+    kind      "exact", "ties" (a range over equally optimal policies), "interval" (Monte Carlo) or "rounds" (a median with
+              the range over rounds of a measurement)
     ========  =====================================================================================
     """
 
@@ -26,6 +27,8 @@ class Estimate:
         if self.kind == "interval" and self.middle is not None:
             return f"{figures(self.middle)} ± {figures((self.high - self.low) / 2)}"
         low, high = figures(self.low), figures(self.high)
+        if self.kind == "rounds" and self.middle is not None:
+            return f"{figures(self.middle)} ({low} to {high})"
         return low if low == high else f"{low} to {high}"
 
 
