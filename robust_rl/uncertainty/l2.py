@@ -1,9 +1,9 @@
 """Euclidean ball:  U = { q on the support : ||q - p||_2 <= kappa }.
 
 Where no probability would turn negative the worst case is q = p - kappa (z - mean z) / ||z - mean z||, and the value p.z -
-kappa ||z - mean z||. Else q is the projection of p - t z onto the simplex, whose distance from p grows with t: bisection on t
-finds which entries stay positive, and on these the distance is a quadratic in t with an exact root. The multiplier is kappa /
-t.
+kappa ||z - mean z||. Else q is the projection of p - t z onto the simplex, whose distance from p grows with t: on the entries
+that stay positive the distance is a quadratic in t with an exact root, which gives the next t, held within a bracket, until
+the entries no longer change. The multiplier is kappa / t.
 """
 
 from __future__ import annotations
@@ -32,23 +32,23 @@ def row(p, z, order, kappa, lower, upper, q):  # type: ignore[no-untyped-def]
         return dot(q, z), spread
     if _distance_to_face(p, z, lowest, q) <= kappa:
         return lowest, 0.0
-    high = kappa / spread
-    while _project(p, z, high, q) < kappa:
-        high *= 2.0
-        if high > LARGEST_STEP / (np.max(z) - lowest):
-            _distance_to_face(p, z, lowest, q)  # as good as the radius, by rounding
-            return lowest, 0.0
-    low = 0.0
+    low, high, t = 0.0, np.inf, kappa / spread
     for _ in range(ITERATIONS):
-        t = 0.5 * (low + high)
-        if not low < t < high:
-            break
         if _project(p, z, t, q) < kappa:
             low = t
         else:
             high = t
-    _project(p, z, low, q)
-    t = _on_active_entries(p, z, kappa, low, q)
+        root = _root(p, z, kappa, t, q)
+        if abs(root - t) <= 1e-15 * t:
+            break
+        t = root if low < root < high else (2.0 * low if high == np.inf else 0.5 * (low + high))
+        if t * (np.max(z) - lowest) > LARGEST_STEP:
+            _distance_to_face(p, z, lowest, q)  # as good as the radius, by rounding
+            return lowest, 0.0
+        if not low < t < high:
+            break
+    _project(p, z, t, q)
+    t = _on_active_entries(p, z, kappa, t, q)
     return dot(q, z), kappa / t
 
 
@@ -78,12 +78,14 @@ def _project(p, z, t, q):  # type: ignore[no-untyped-def]
     """Project p - t z onto the simplex, into q, and return its distance from p."""
     x = p - t * (z - np.min(z))
     total, level = 0.0, 0.0
-    descending = np.sort(x)[::-1]
+    ascending = np.sort(x)
     for k in range(len(x)):
-        total += descending[k]
+        highest = ascending[len(x) - 1 - k]
+        total += highest
         candidate = (total - 1.0) / (k + 1)
-        if descending[k] > candidate:
-            level = candidate
+        if highest <= candidate:
+            break
+        level = candidate
     square = 0.0
     for i in range(len(x)):
         q[i] = max(x[i] - level, 0.0)
@@ -92,11 +94,30 @@ def _project(p, z, t, q):  # type: ignore[no-untyped-def]
 
 
 @njit
-def _on_active_entries(p, z, kappa, t, q):  # type: ignore[no-untyped-def]
-    """Solve sum_active (a + t b_i)^2 + sum_idle p_i^2 = kappa^2 for t, where sum_active b_i = 0, and write q.
+def _root(p, z, kappa, t, q):  # type: ignore[no-untyped-def]
+    """Solve sum_active (a + t b_i)^2 + sum_idle p_i^2 = kappa^2 for t, where sum_active b_i = 0; the given t if there is none."""
+    a, _, square, idle, count = _active(p, z, q)
+    room = kappa * kappa - idle - count * a * a
+    return math.sqrt(room / square) if square > 0.0 and room > 0.0 else t
 
-    Keeps the given t where rounding forbids the exact one.
-    """
+
+@njit
+def _on_active_entries(p, z, kappa, t, q):  # type: ignore[no-untyped-def]
+    """Write the q of that root, and return it; keep the given one where rounding forbids it."""
+    exact = _root(p, z, kappa, t, q)
+    a, mean, _, _, _ = _active(p, z, q)
+    for i in range(len(p)):
+        if q[i] > 0.0 and p[i] + a - exact * (z[i] - mean) < 0.0:
+            return t
+    for i in range(len(p)):
+        if q[i] > 0.0:
+            q[i] = p[i] + a - exact * (z[i] - mean)
+    return exact
+
+
+@njit
+def _active(p, z, q):  # type: ignore[no-untyped-def]
+    """Shift a with which the entries with q > 0 sum to 1, their mean z, its squares about it, sum_idle p^2, their number."""
     count, mass, sum_z, idle = 0, 0.0, 0.0, 0.0
     for i in range(len(p)):
         if q[i] > 0.0:
@@ -105,22 +126,11 @@ def _on_active_entries(p, z, kappa, t, q):  # type: ignore[no-untyped-def]
             sum_z += z[i]
         else:
             idle += p[i] * p[i]
-    a, mean = (1.0 - mass) / count, sum_z / count
-    square = 0.0
+    a, mean, square = (1.0 - mass) / count, sum_z / count, 0.0
     for i in range(len(p)):
         if q[i] > 0.0:
             square += (z[i] - mean) ** 2
-    room = kappa * kappa - idle - count * a * a
-    if square == 0.0 or room <= 0.0:
-        return t
-    exact = math.sqrt(room / square)
-    for i in range(len(p)):
-        if q[i] > 0.0 and p[i] + a - exact * (z[i] - mean) < 0.0:
-            return t
-    for i in range(len(p)):
-        if q[i] > 0.0:
-            q[i] = p[i] + a - exact * (z[i] - mean)
-    return exact
+    return a, mean, square, idle, count
 
 
 class L2(SupportedSet):
