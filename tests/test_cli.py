@@ -14,8 +14,10 @@ import robust_rl as rr
 from robust_rl.uncertainty import SETS
 from tests.worlds import TAXI, random_model
 
-COMMANDS = ["solve", "evaluate", "runs", "envs", "sets"]
+COMMANDS = ["solve", "evaluate", "frontier", "runs", "envs", "sets"]
 CLIFF = ["solve", "CliffWalking-v1", "--set", "tv", "--radius", "0.1", "--support", "reachable", "--discount", "0.99"]
+
+FRONTIER = ["frontier", "CliffWalking-v1", "--set", "tv", "--support", "reachable", "--discount", "0.99", "--radius", "0,0.1"]
 
 
 def call(*arguments, cwd=None, **keywords):
@@ -103,6 +105,23 @@ def test_solve_a_model_file_over_a_horizon(tmp_path):
     assert set(json.loads(shown.stdout)) == {"action_noise", "report"}
 
 
+def test_frontier_leaves_its_table_and_pictures_and_resumes(tmp_path):
+    pytest.importorskip("matplotlib")
+    done = call(*FRONTIER, "--json", "--out", "run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    cells = {(cell["row"], cell["column"]): cell for cell in json.loads(done.stdout)["cells"]}
+    assert cells["robust policy, worst case", "0.1"]["value"] == pytest.approx(-33.6291715, abs=1e-5)
+    result = tmp_path / "run" / "result"
+    assert {"frontier.json", "frontier.png", "report.html"} <= {path.name for path in result.iterdir()}
+    assert json.loads((result / "frontier.json").read_text())["cells"] == json.loads(done.stdout)["cells"]
+    again = call(*FRONTIER, "--out", "run", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert "-33.63" in again.stdout
+    other = call(*FRONTIER, "--radius", "0,0.2", "--out", "run", cwd=tmp_path)
+    assert other.returncode == 2
+    assert "of another problem: its radii" in other.stderr
+
+
 def test_envs_and_sets_are_listed_for_machines_and_people():
     ids = {record["id"] for record in json.loads(call("envs", "--json").stdout)}
     assert {"CliffWalking-v1", "FrozenLake-v1", TAXI, "Blackjack-v1", "robust_rl/RiverSwim-v0"} <= ids
@@ -127,6 +146,12 @@ def test_envs_and_sets_are_listed_for_machines_and_people():
         ([*CLIFF, "--set", "kl"], "--set kl keeps the nominal support"),
         ([*CLIFF, "--env-arg", "is_slipery=true"], "is_slipery"),
         ([*CLIFF, "--env-arg", "is_slippery"], "name=value"),
+        ([*FRONTIER, "--radius", "0,wide"], "--radius '0,wide' is not a list of numbers"),
+        ([*FRONTIER, "--radius", "0,1.5"], r"radius 1.5 is outside \[0, 1\]"),
+        ([*FRONTIER, "--radius", "0.1,0.1"], "each once"),
+        ([*FRONTIER, "--set", "none"], "None has no radius to vary"),
+        ([*FRONTIER, "--horizon", "5"], "exactly one of discount and horizon"),
+        ([*FRONTIER, "--discount", "1"], "some policy may never end"),
         (["evaluate", "nowhere", "--shift", "action_noise=0"], "nowhere"),
         (["evaluate", "nowhere", "--shift", "nonsense"], "name=value"),
         ([*CLIFF, "--tol", "inf"], "tol is inf"),

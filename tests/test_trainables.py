@@ -3,6 +3,7 @@
 import pytest
 
 import robust_rl as rr
+from robust_rl.frontiers import FrontierPlanner
 from robust_rl.solvers import BackwardInduction, ValueIteration
 from tests.training.contract import check_trainable
 from tests.worlds import random_model
@@ -22,6 +23,7 @@ TRAINABLES = {
     "value iteration, nominal": lambda: ValueIteration(random_model(0, sparse=True), None, discount=0.9, tol=1e-6),
     "value iteration, shortest path": lambda: ValueIteration(rr.envs.tabular("Blackjack-v1", sab=False), None, discount=1.0),
     "backward induction": lambda: BackwardInduction(random_model(0), BALL, horizon=7),
+    "frontier": lambda: FrontierPlanner(random_model(0), BALL, [0.0, 0.05, 0.1, 0.2], discount=0.9),
     "torch optimiser loop": torch_regression,
 }
 

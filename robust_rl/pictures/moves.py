@@ -43,4 +43,3 @@ def mass_moved(solution: Solution, model: TabularMDP) -> Moves:
     order = np.argsort(-flow.data, kind="stable")
     flows = [(int(flow.row[i]), int(flow.col[i]), float(flow.data[i])) for i in order if flow.data[i] > 1e-12]
     return Moves(np.sum(visits, axis=0), flows)
-

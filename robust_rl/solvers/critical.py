@@ -138,7 +138,7 @@ def critical_radii(
     """
     discount, horizon = check_criterion(discount, horizon)
     own, nominal = one_radius(uncertainty), type(uncertainty).point
-    end = own if largest is None else resized(uncertainty, largest).radius
+    end = own if largest is None else one_radius(resized(uncertainty, largest))
     width = abs(end - nominal)
     resolution = width / 1000 if resolution is None else resolution
     if not resolution > 0 and width > 0:
@@ -146,8 +146,8 @@ def critical_radii(
     if grid < 1 or most < 1:
         raise InvalidArgumentError(f"grid is {grid}, most is {most}; both must be at least 1")
     search = _Search(model, uncertainty, {"discount": discount, "horizon": horizon, "tol": tol})
-    changes, complete = search.run(np.linspace(nominal, float(end), grid + 1 if width else 1).tolist(), resolution, most)
-    radii = sorted(search.solved, reverse=bool(end < nominal))
+    changes, complete = search.run(np.linspace(nominal, end, grid + 1 if width else 1).tolist(), resolution, most)
+    radii = sorted(search.solved, reverse=end < nominal)
     return CriticalRadii(changes, complete, np.array(radii), np.array([search.solved[radius][1] for radius in radii]))
 
 

@@ -20,12 +20,16 @@ def resized(uncertainty: Any, radius: float) -> RadiusSet:
     return type(uncertainty)(**uncertainty.describe() | {uncertainty.argument: radius})  # type: ignore[no-any-return]
 
 
+def at_any_radius(uncertainty: RadiusSet) -> str:
+    """Return the set in words, with its radius left open: ``TotalVariation(radius=..., support='free')``."""
+    argument = uncertainty.argument
+    return repr(uncertainty).replace(f"{argument}={uncertainty.describe()[argument]!r}", f"{argument}=...")
+
+
 def one_radius(uncertainty: Any) -> float:
     """Return the radius that all rows of a set share; errors as in :func:`resized`."""
     if not isinstance(uncertainty, RadiusSet):
-        raise InvalidUncertaintyError(
-            f"{uncertainty!r} has no radius to vary; give a set that has one, such as TotalVariation"
-        )
+        raise InvalidUncertaintyError(f"{uncertainty!r} has no radius to vary; give a set that has one, such as TotalVariation")
     if not isinstance(uncertainty.radius, float):
         raise InvalidUncertaintyError(
             f"{uncertainty!r} has a radius for every row; to vary the radius, give a set with one radius for all"
