@@ -16,9 +16,9 @@ from robust_rl.training import Table as PageTable
 from robust_rl.uncertainty import RadiusSet
 from robust_rl.uncertainty.resize import at_any_radius
 
-# steps times entries of the kernel up to which a solution is cheap enough to repeat some fifty times for the report
-REPEATABLE = 2_000_000
-MOST_CHANGES = 8
+# steps times entries of the kernel up to which a solution is cheap enough to repeat some 25 times for the report
+REPEATABLE = 500_000
+MOST_CHANGES = 4
 
 
 def write_agent_report(path: str | Path, agent: RobustVI, nominal: Solution, shifts: Mapping[str, Table]) -> Path:
@@ -193,7 +193,7 @@ def _work(agent: RobustVI) -> int:
 def _critical_items(agent: RobustVI, ball: RadiusSet, radius: float, sensitivity: Sensitivity) -> Sequence[Any]:
     found = critical_radii(
         agent.model, ball, discount=agent.discount, horizon=agent.horizon, tol=agent.tol,
-        resolution=abs(radius - ball.point) / 200, most=MOST_CHANGES,
+        resolution=abs(radius - ball.point) / 100, most=MOST_CHANGES,
     )  # fmt: skip
     picture = pictures.value_over_radius(found, radius, sensitivity.start, ball.argument)
     rows = [
@@ -215,7 +215,8 @@ def _told(found: CriticalRadii, ball: RadiusSet) -> str:
         return f"One policy was found optimal at all {len(found.radii)} settings tried, from the nominal problem up to {ball!r}."
     more = "" if found.complete else f" These are the first {len(found.changes)}; larger sets bring more."
     return (
-        f"Critical {ball.argument}: the nominal optimum stops being optimal at {found.first.radius:.3g}.{more} "
+        f"Critical {ball.argument}: the nominal optimum stops being optimal between {found.first.low:.3g} "
+        f"and {found.first.high:.3g}.{more} "
         "A change that reverts between two settings tried would go unnoticed."
     )
 

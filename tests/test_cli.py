@@ -63,7 +63,8 @@ def test_solve_evaluate_runs(tmp_path):
     assert "-35.44" in shown.stdout
     assert "-1800 to -1158" in shown.stdout
     page = (run / "result" / "report.html").read_text()
-    assert page.count("data:image/svg+xml") >= 5
+    assert page.count("data:image/svg+xml") >= 7
+    assert "the nominal optimum stops being optimal between 0.0" in page
     assert "http://" not in re.sub(r"data:[^\"']*", "", page).replace("http://www.w3.org", "")
     assert "-189.3 to -112.2" in page
     evaluation = json.loads((run / "result" / "evaluation.json").read_text())

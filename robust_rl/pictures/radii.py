@@ -60,8 +60,7 @@ def value_over_radius(found: CriticalRadii, radius: float, slope: float | None, 
     at = float(np.interp(radius, *_ascending(found)))
     axes.plot([radius], [at], "o", color=INK, markersize=5)
     if slope is not None:
-        reach = 0.35 * np.ptp(found.radii)
-        ends = np.array([radius - reach, radius])
+        ends = np.array([radius + 0.35 * (found.radii[0] - radius), radius])
         label = f"slope {slope:.3g} at {axis} {radius:g}"
         axes.plot(ends, at + slope * (ends - radius), color=INK, linewidth=1.2, linestyle="-.", label=label)
     axes.set(xlabel=axis, ylabel="value from the start", ylim=_limits(found.values))

@@ -172,6 +172,8 @@ class _Search:
         for point in points[1:]:
             while not _everywhere(kept & self.optimal(point)):
                 if len(changes) == most:
+                    for rest in points:  # the values are told up to the end all the same
+                        self.optimal(rest)
                     return tuple(changes), False
                 low, high, kept = self.bisect(low, point, kept, resolution)
                 after = self.optimal(high)

@@ -17,8 +17,8 @@ one policy alone is optimal, g is the derivative of the optimal robust value.
 
 Where the value has a kink the derivative is one-sided, and g is one of many. Kinks come with the radius (a set's next entry
 runs empty; total variation then gives the side of growth), with states of equal worth between which the adversary may choose,
-and with policies that tie: there the optimal value falls no faster than g says as the radius grows, and no slower as it
-shrinks, since V* >= V_pi with equality at this radius.
+and with policies that tie: there the optimal value falls no faster than g says as the radius grows, and rises no
+slower as it shrinks, since V* >= V_pi with equality at this radius.
 
 References: Milgrom and Segal (2002), the envelope theorem for arbitrary choice sets; eqs. (1) and (2) are derived here.
 """

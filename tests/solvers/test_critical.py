@@ -55,6 +55,7 @@ def test_each_choice_changes_where_its_lines_cross():
     only = critical_radii(model, TV, discount=0.9, most=2)
     assert not only.complete
     assert len(only.changes) == 2
+    assert only.radii[-1] == 0.5
     assert critical_radii(model, TV, discount=0.9, largest=0.05).first is None
     assert critical_radii(model, TV, horizon=2).first.states.tolist() == [0]
 
