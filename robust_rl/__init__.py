@@ -3,9 +3,10 @@
 from robust_rl import envs
 from robust_rl.agents import RobustVI
 from robust_rl.evaluation import evaluate, evaluate_shifts, tie_range
+from robust_rl.frontiers import frontier
 from robust_rl.models import TabularEnv, TabularMDP
 from robust_rl.q_learning_agent import RobustQLearning
-from robust_rl.solvers import Certificate, Solution, policy_value, solve
+from robust_rl.solvers import Certificate, Solution, critical_radii, policy_value, radius_sensitivity, solve
 from robust_rl.uncertainty import KL, L1, L2, ChiSquare, Contamination, CVaR, Interval, LInfinity, ReverseKL, TotalVariation
 
 __version__ = "0.1.0"
@@ -27,10 +28,13 @@ __all__ = [
     "TabularEnv",
     "TabularMDP",
     "TotalVariation",
+    "critical_radii",
     "envs",
     "evaluate",
     "evaluate_shifts",
+    "frontier",
     "policy_value",
+    "radius_sensitivity",
     "solve",
     "tie_range",
 ]

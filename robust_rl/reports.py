@@ -8,10 +8,17 @@ from typing import Any
 
 from robust_rl import envs, pictures
 from robust_rl.agents import RobustVI
-from robust_rl.solvers import Solution
+from robust_rl.errors import InvalidUncertaintyError
+from robust_rl.solvers import CriticalRadii, Sensitivity, Solution, critical_radii, radius_sensitivity
 from robust_rl.table import Table, figures
 from robust_rl.training import Figure, Section, write_report
 from robust_rl.training import Table as PageTable
+from robust_rl.uncertainty import RadiusSet
+from robust_rl.uncertainty.resize import at_any_radius
+
+# steps times entries of the kernel up to which a solution is cheap enough to repeat some 25 times for the report
+REPEATABLE = 500_000
+MOST_CHANGES = 4
 
 
 def write_agent_report(path: str | Path, agent: RobustVI, nominal: Solution, shifts: Mapping[str, Table]) -> Path:
@@ -40,8 +47,42 @@ def write_agent_report(path: str | Path, agent: RobustVI, nominal: Solution, shi
         _policy_section(agent, nominal, grid),
         _certificate_section(agent),
         _adversary_section(agent, grid),
+        *_radius_sections(agent),
     ]
     return write_report(path, f"{name}: a policy that holds up", sections, subtitle=repr(agent.uncertainty))
+
+
+def write_frontier_report(path: str | Path, table: Table, uncertainty: RadiusSet, world: str) -> Path:
+    """Write ``report.html`` for a table of :func:`robust_rl.frontier`, and ``frontier.png`` beside it.
+
+    Parameters
+    ----------
+    path : path
+        The page to write.
+    table : Table
+    uncertainty : RadiusSet
+        Its norm and support.
+    world : str
+        What was solved, in words.
+
+    Raises
+    ------
+    MissingDependencyError
+        If matplotlib or jinja2 isn't installed.
+    """
+    axis = f"{uncertainty.name} {uncertainty.argument}"
+    picture = pictures.price_of_robustness(table, axis)
+    text = (
+        "Worst case: the adversary plays against the policy with the radius of the column. As modelled: nothing is perturbed. "
+        "The nominal policy is optimal for the model as it is; it shows what happens without protection. "
+        "Where optimal policies tie, the range covers all of them."
+    )
+    items = (Figure(picture, "left: values over radii; right: one point a radius"), shift_page_table(axis, table))
+    written = write_report(
+        path, f"{world}: the price of robustness", [Section("Values over radii", text, items)], at_any_radius(uncertainty)
+    )
+    picture.savefig(written.with_name("frontier.png"), dpi=110)
+    return written
 
 
 def shift_page_table(axis: str, table: Table) -> PageTable:
@@ -123,6 +164,61 @@ def _adversary_section(agent: RobustVI, grid: pictures.Grid | None) -> Section:
         heaviest = pictures.mass_moved(agent.solution, agent.model).flows[:15]
         item = PageTable(["in state", "moves mass to", "mass x visits"], heaviest, "the adversary's heaviest moves")
     return Section("The adversary", items=(item,))
+
+
+def _radius_sections(agent: RobustVI) -> Sequence[Section]:
+    """What the radius does to the value; for sets that have one, and where the value has a slope."""
+    ball = agent.uncertainty
+    if not isinstance(ball, RadiusSet):
+        return []
+    try:
+        sensitivity = radius_sensitivity(agent.model, agent.solution)
+    except InvalidUncertaintyError:  # around radius 0 a divergence has no slope
+        return []
+    text = (
+        f"Raising the {ball.argument} of all rows by 0.01 changes the value from the start by about "
+        f"{0.01 * sensitivity.start:.3g}. The bars say on which state and action that hangs."
+    )
+    items: list[Any] = [Figure(pictures.heaviest_rows(sensitivity, ball.argument), "visits in the worst case times multiplier")]
+    if isinstance(ball.radius, float) and ball.radius != ball.point and _work(agent) <= REPEATABLE:
+        items += _critical_items(agent, ball, ball.radius, sensitivity)
+    return [Section(f"What the {ball.argument} does", text, items)]
+
+
+def _work(agent: RobustVI) -> int:
+    kernel = agent.solution.kernel if agent.horizon is None else agent.solution.kernel[0]
+    return int(_steps(agent.solution) * kernel.nnz)
+
+
+def _critical_items(agent: RobustVI, ball: RadiusSet, radius: float, sensitivity: Sensitivity) -> Sequence[Any]:
+    found = critical_radii(
+        agent.model, ball, discount=agent.discount, horizon=agent.horizon, tol=agent.tol,
+        resolution=abs(radius - ball.point) / 100, most=MOST_CHANGES,
+    )  # fmt: skip
+    picture = pictures.value_over_radius(found, radius, sensitivity.start, ball.argument)
+    rows = [
+        [
+            f"{change.low:.4g} to {change.high:.4g}",
+            ", ".join(map(str, change.states[:8])) + (", ..." if len(change.states) > 8 else ""),
+        ]
+        for change in found.changes
+    ]
+    return [
+        Figure(picture, f"values at {len(found.radii)} {ball.argument} settings"),
+        _told(found, ball),
+        *([PageTable(["between", "in states"], rows, "where no policy is optimal on both sides")] if rows else []),
+    ]
+
+
+def _told(found: CriticalRadii, ball: RadiusSet) -> str:
+    if found.first is None:
+        return f"One policy was found optimal at all {len(found.radii)} settings tried, from the nominal problem up to {ball!r}."
+    more = "" if found.complete else f" These are the first {len(found.changes)}; larger sets bring more."
+    return (
+        f"Critical {ball.argument}: the nominal optimum stops being optimal between {found.first.low:.3g} "
+        f"and {found.first.high:.3g}.{more} "
+        "A change that reverts between two settings tried would go unnoticed."
+    )
 
 
 def _grid(agent: RobustVI) -> pictures.Grid | None:

@@ -16,8 +16,10 @@ from robust_rl import formats
 from robust_rl.uncertainty import SETS
 from tests.worlds import TAXI, random_model
 
-COMMANDS = ["solve", "evaluate", "bench", "runs", "envs", "sets"]
+COMMANDS = ["solve", "evaluate", "bench", "runs", "envs", "sets", "frontier"]
 CLIFF = ["solve", "CliffWalking-v1", "--set", "tv", "--radius", "0.1", "--support", "reachable", "--discount", "0.99"]
+
+FRONTIER = ["frontier", "CliffWalking-v1", "--set", "tv", "--support", "reachable", "--discount", "0.99", "--radius", "0,0.1"]
 
 
 def call(*arguments, cwd=None, **keywords):
@@ -63,7 +65,8 @@ def test_solve_evaluate_runs(tmp_path):
     assert "-35.44" in shown.stdout
     assert "-1800 to -1158" in shown.stdout
     page = (run / "result" / "report.html").read_text()
-    assert page.count("data:image/svg+xml") >= 5
+    assert page.count("data:image/svg+xml") >= 7
+    assert "the nominal optimum stops being optimal between 0.0" in page
     assert "http://" not in re.sub(r"data:[^\"']*", "", page).replace("http://www.w3.org", "")
     assert "-189.3 to -112.2" in page
     evaluation = json.loads((run / "result" / "evaluation.json").read_text())
@@ -131,6 +134,23 @@ def test_solve_the_models_of_other_programs(tmp_path):
     assert "a .drn or .tra file" in failed.stderr
 
 
+def test_frontier_leaves_its_table_and_pictures_and_resumes(tmp_path):
+    pytest.importorskip("matplotlib")
+    done = call(*FRONTIER, "--json", "--out", "run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    cells = {(cell["row"], cell["column"]): cell for cell in json.loads(done.stdout)["cells"]}
+    assert cells["robust policy, worst case", "0.1"]["value"] == pytest.approx(-33.6291715, abs=1e-5)
+    result = tmp_path / "run" / "result"
+    assert {"frontier.json", "frontier.png", "report.html"} <= {path.name for path in result.iterdir()}
+    assert json.loads((result / "frontier.json").read_text())["cells"] == json.loads(done.stdout)["cells"]
+    again = call(*FRONTIER, "--out", "run", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert "-33.63" in again.stdout
+    other = call(*FRONTIER, "--radius", "0,0.2", "--out", "run", cwd=tmp_path)
+    assert other.returncode == 2
+    assert "of another problem: its radii" in other.stderr
+
+
 def test_envs_and_sets_are_listed_for_machines_and_people():
     ids = {record["id"] for record in json.loads(call("envs", "--json").stdout)}
     assert {"CliffWalking-v1", "FrozenLake-v1", TAXI, "Blackjack-v1", "robust_rl/RiverSwim-v0"} <= ids
@@ -155,6 +175,12 @@ def test_envs_and_sets_are_listed_for_machines_and_people():
         ([*CLIFF, "--set", "kl"], "--set kl keeps the nominal support"),
         ([*CLIFF, "--env-arg", "is_slipery=true"], "is_slipery"),
         ([*CLIFF, "--env-arg", "is_slippery"], "name=value"),
+        ([*FRONTIER, "--radius", "0,wide"], "--radius '0,wide' is not a list of numbers"),
+        ([*FRONTIER, "--radius", "0,1.5"], r"radius 1.5 is outside \[0, 1\]"),
+        ([*FRONTIER, "--radius", "0.1,0.1"], "each once"),
+        ([*FRONTIER, "--set", "none"], "None has no radius to vary"),
+        ([*FRONTIER, "--horizon", "5"], "exactly one of discount and horizon"),
+        ([*FRONTIER, "--discount", "1"], "some policy may never end"),
         (["evaluate", "nowhere", "--shift", "action_noise=0"], "nowhere"),
         (["evaluate", "nowhere", "--shift", "nonsense"], "name=value"),
         ([*CLIFF, "--tol", "inf"], "tol is inf"),

@@ -62,6 +62,9 @@ def test_every_picture_draws(tmp_path):
         pictures.convergence(agent.solution),
         pictures.return_under_shift(ranged, "wind"),
         pictures.return_under_shift(named, "world"),
+        pictures.price_of_robustness(rr.frontier(agent.model, agent.uncertainty, [0, 0.1], discount=0.99)),
+        pictures.value_over_radius(rr.critical_radii(agent.model, agent.uncertainty, discount=0.99), 0.1, -2.0, "radius"),
+        pictures.heaviest_rows(rr.radius_sensitivity(agent.model, agent.solution), "radius"),
     ]
     for i, figure in enumerate(figures):
         figure.savefig(tmp_path / f"{i}.png")

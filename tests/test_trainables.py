@@ -4,6 +4,7 @@ import gymnasium
 import pytest
 
 import robust_rl as rr
+from robust_rl.frontiers import FrontierPlanner
 from robust_rl.solvers import BackwardInduction, EpisodicQLearning, QLearning, ValueIteration
 from tests.training.contract import check_trainable
 from tests.worlds import random_model
@@ -30,6 +31,7 @@ TRAINABLES = {
     "Q-learning along episodes": lambda: EpisodicQLearning(
         gymnasium.make("FrozenLake-v1"), rr.Contamination(0.1, support="nominal"), num_states=16, discount=0.9, moves_per_step=50
     ),
+    "frontier": lambda: FrontierPlanner(random_model(0), BALL, [0.0, 0.05, 0.1, 0.2], discount=0.9),
     "torch optimiser loop": torch_regression,
 }
 

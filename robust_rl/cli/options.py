@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -119,13 +119,18 @@ def print_records(records: list[dict[str, Any]], as_json: bool, empty: str = "no
             console.print("  ".join(map(str.ljust, line, widths)).rstrip(), markup=False)
 
 
-def report(run: RunDirectory, agent: RobustVI, nominal: Solution, shifts: Mapping[str, Table]) -> str | None:
-    """Write the run's report, or say on stderr what it would take: a result is worth having without its pictures."""
+def illustrated(write: Callable[..., Path], *arguments: Any) -> str | None:
+    """Return the path of what ``write`` wrote, or say on stderr what it would take: a result is worth having without pictures."""
     try:
-        return str(write_agent_report(run.result / "report.html", agent, nominal, shifts))
+        return str(write(*arguments))
     except MissingDependencyError as error:
         note(f"no report: {error}")
         return None
+
+
+def report(run: RunDirectory, agent: RobustVI, nominal: Solution, shifts: Mapping[str, Table]) -> str | None:
+    """Write the run's report, if its packages are there."""
+    return illustrated(write_agent_report, run.result / "report.html", agent, nominal, shifts)
 
 
 def note(text: str) -> None:

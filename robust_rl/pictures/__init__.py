@@ -4,6 +4,7 @@ from robust_rl.pictures.curves import convergence, return_under_shift
 from robust_rl.pictures.grids import Grid, adversary_map, grid_of, policy_map
 from robust_rl.pictures.matrices import MOST_STATES, adversary_matrix
 from robust_rl.pictures.moves import mass_moved
+from robust_rl.pictures.radii import heaviest_rows, price_of_robustness, value_over_radius
 
 __all__ = [
     "MOST_STATES",
@@ -12,7 +13,10 @@ __all__ = [
     "adversary_matrix",
     "convergence",
     "grid_of",
+    "heaviest_rows",
     "mass_moved",
     "policy_map",
+    "price_of_robustness",
     "return_under_shift",
+    "value_over_radius",
 ]

@@ -10,8 +10,8 @@ from scipy import sparse
 
 from robust_rl.models import TabularMDP
 from robust_rl.solvers import Solution
-from robust_rl.solvers.linear import solve_chain
 from robust_rl.solvers.policy_evaluation import policy_weights
+from robust_rl.solvers.visits import discounted_visits, staged_visits
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,9 @@ def mass_moved(solution: Solution, model: TabularMDP) -> Moves:
     kernels = [solution.kernel] if discounted else solution.kernel
     weights = [policy_weights(model, policy) for policy in policies]
     worst = [sparse.csr_array(w @ kernel) for w, kernel in zip(weights, kernels, strict=True)]
-    visits = [_discounted_visits(worst[0], model, solution.discount or 0.0)] if discounted else _visits(worst, model)
+    visits = (
+        [discounted_visits(worst[0], model.start, solution.discount or 0.0)] if discounted else staged_visits(worst, model.start)
+    )
     flow = sparse.csr_array((model.num_states, model.num_states))
     for w, q, d in zip(weights, worst, visits, strict=True):
         flow = flow + sparse.diags_array(d) @ (q - w @ model.csr()).maximum(0)
@@ -41,16 +43,3 @@ def mass_moved(solution: Solution, model: TabularMDP) -> Moves:
     order = np.argsort(-flow.data, kind="stable")
     flows = [(int(flow.row[i]), int(flow.col[i]), float(flow.data[i])) for i in order if flow.data[i] > 1e-12]
     return Moves(np.sum(visits, axis=0), flows)
-
-
-def _discounted_visits(worst: sparse.csr_array, model: TabularMDP, discount: float) -> NDArray[np.float64]:
-    """Solve ``d = mu + gamma P^T d``."""
-    return solve_chain(sparse.csr_array(worst.T), model.start, discount)
-
-
-def _visits(worst: list[sparse.csr_array], model: TabularMDP) -> list[NDArray[np.float64]]:
-    """Return the distribution over states at every stage."""
-    visits = [model.start]
-    for kernel in worst[:-1]:
-        visits.append(visits[-1] @ kernel)
-    return visits

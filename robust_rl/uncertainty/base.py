@@ -161,11 +161,13 @@ class RectangularSet:
 class RadiusSet(RectangularSet):
     """Base of the sets with one number a row, scalar or (S, A), on the nominal support.
 
-    A subclass says in ``norm`` what the number measures, and its ``largest`` value.
+    A subclass says in ``norm`` what the number measures, its ``largest`` value, and at which ``point`` the set holds the nominal
+    row alone.
     """
 
     norm: ClassVar[str]
     largest: ClassVar[float] = np.inf
+    point: ClassVar[float] = 0.0
     argument: ClassVar[str] = "radius"
 
     def __init__(self, radius: ArrayLike) -> None:

@@ -111,6 +111,7 @@ class CVaR(RadiusSet):
     row = row
     sweeps = Sweeps(short_rows, full_rows, ordered=True)
     largest = 1.0
+    point = 1.0
     argument = "level"
 
     def __init__(self, level: ArrayLike) -> None:

@@ -50,8 +50,10 @@ def _interval_row(p, z, order, radius, lower, upper, q):  # type: ignore[no-unty
 
 @njit
 def _ball_row(p, z, order, radius, lower, upper, q):  # type: ignore[no-untyped-def]
-    low, high = np.maximum(p - radius, 0.0), np.minimum(p + radius, 1.0)
-    level = z[order[raise_from_below(z, order, low, high, q)]]
+    reach = max(radius, 1e-12)  # at radius 0 the price is that of the radii just above
+    level = z[order[raise_from_below(z, order, np.maximum(p - reach, 0.0), np.minimum(p + reach, 1.0), q)]]
+    if radius == 0.0:
+        q[:] = p
     price = 0.0
     for i in range(len(p)):
         if (z[i] > level and p[i] > radius) or (z[i] < level and p[i] + radius < 1):

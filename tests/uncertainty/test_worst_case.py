@@ -175,6 +175,17 @@ def test_multiplier_is_minus_the_derivative_in_the_radius(case):
         assert case.price * multiplier == pytest.approx(-slope, abs=3e-6, rel=1e-5)
 
 
+@pytest.mark.parametrize("case", [case for case in CASES if case.price and case.name in ("tv", "l1", "linf", "contamination")])
+def test_multiplier_at_radius_zero_is_the_derivative_from_above(case):
+    rng = np.random.default_rng(9)
+    for _ in range(100):
+        p, z = rng.dirichlet(np.ones(5)) * (rng.random(5) < 0.7), rng.normal(size=5)
+        p = p / p.sum() if p.sum() else np.eye(5)[0]
+        slope = (value(case, p, z, 1e-7) - value(case, p, z, 0.0)) / 1e-7
+        multiplier = case.build(p, 0.0, "free").worst_case(p, z).multiplier
+        assert case.price * multiplier == pytest.approx(-slope, abs=1e-6)
+
+
 def test_total_variation_is_minimum_plus_conditional_value_at_risk():
     """value = sigma min z + (1 - sigma) CVaR_{1-sigma}(z), CVaR computed by sorting."""
     rng = np.random.default_rng(5)
