@@ -5,7 +5,21 @@ from robust_rl.agents import RobustVI
 from robust_rl.evaluation import evaluate, evaluate_shifts, tie_range
 from robust_rl.models import TabularEnv, TabularMDP
 from robust_rl.solvers import Certificate, Solution, policy_value, solve
-from robust_rl.uncertainty import KL, L1, L2, ChiSquare, Contamination, CVaR, Interval, LInfinity, ReverseKL, TotalVariation
+from robust_rl.uncertainty import (
+    KL,
+    L1,
+    L2,
+    ChiSquare,
+    Contamination,
+    CVaR,
+    Interval,
+    LInfinity,
+    ReverseKL,
+    TotalVariation,
+    Wasserstein,
+    WeightedL1,
+    graph_metric,
+)
 
 __version__ = "0.1.0"
 
@@ -25,9 +39,12 @@ __all__ = [
     "TabularEnv",
     "TabularMDP",
     "TotalVariation",
+    "Wasserstein",
+    "WeightedL1",
     "envs",
     "evaluate",
     "evaluate_shifts",
+    "graph_metric",
     "policy_value",
     "solve",
     "tie_range",
