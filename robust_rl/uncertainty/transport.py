@@ -284,13 +284,12 @@ def _sink(heap, key, size, t):  # type: ignore[no-untyped-def]
 
 
 @njit
-def _spend(radius, sources, mass, near, envelopes, z, heap, key, at):  # type: ignore[no-untyped-def]
+def _spend(radius, sources, mass, state, distance, base, size, vertex, slope, z, heap, key, at):  # type: ignore[no-untyped-def]
     """Move the sources' mass down their envelopes, steepest first, until the radius is spent.
 
     Writes into ``at`` the vertex that each source arrives at. Returns how much the expectation falls, the slope of the last
     segment, and the source, or -1, of which some more mass goes on to the next vertex, and how much.
     """
-    base, size, vertex, slope = envelopes
     n = 0
     for k in range(len(sources)):
         s = sources[k]
@@ -304,8 +303,8 @@ def _spend(radius, sources, mass, near, envelopes, z, heap, key, at):  # type: i
     while n > 0:
         k = heap[0]
         j, i = vertex[at[k]], vertex[at[k] + 1]
-        length = near.distance[i] - near.distance[j]
-        fall = z[near.state[j]] - z[near.state[i]]
+        length = distance[i] - distance[j]
+        fall = z[state[j]] - z[state[i]]
         if mass[k] * length >= left:
             moved = min(left / length, mass[k])
             return total + moved * fall, slope[at[k]], k, moved
@@ -325,6 +324,8 @@ def _spend(radius, sources, mass, near, envelopes, z, heap, key, at):  # type: i
 def _heap_sweep(  # type: ignore[no-untyped-def]
     ptr, state, p, row_reward, radius, z, near, envelopes, width, groups, rows, first, last, out, best
 ):
+    _, neighbour, distance = near
+    base, size, vertex, slope = envelopes
     heap, at, key = np.empty(width + 1, np.int64), np.empty(width, np.int64), np.empty(width)
     for s in range(first, last):
         highest = -np.inf
@@ -334,7 +335,11 @@ def _heap_sweep(  # type: ignore[no-untyped-def]
             expected = 0.0
             for e in range(a, b):
                 expected += p[e] * z[state[e]]
-            x = row_reward[i] + expected - _spend(radius[i], state[a:b], p[a:b], near, envelopes, z, heap, key, at)[0]
+            x = (
+                row_reward[i]
+                + expected
+                - _spend(radius[i], state[a:b], p[a:b], neighbour, distance, base, size, vertex, slope, z, heap, key, at)[0]
+            )
             if x > highest:
                 highest, best[s] = x, i
         if highest > -np.inf:
@@ -370,8 +375,9 @@ def _worst_rows(  # type: ignore[no-untyped-def]
                 envelopes.size[s] = _envelope(near, s, z, lowest, base, envelopes.vertex, envelopes.slope)
                 base += envelopes.size[s]
         fall, multipliers[i], split, moved = _spend(
-            radius[i], sources[:reached], mass[:reached], near, envelopes, z, heap, key, at
-        )
+            radius[i], sources[:reached], mass[:reached], near.state, near.distance, envelopes.base, envelopes.size,
+            envelopes.vertex, envelopes.slope, z, heap, key, at,
+        )  # fmt: skip
         values[i] = row_reward[i] + dot(p[a : a + k], listed[:k]) - fall
         if q.size:
             for j in range(reached):
