@@ -7,7 +7,21 @@ from robust_rl.frontiers import frontier
 from robust_rl.models import TabularEnv, TabularMDP
 from robust_rl.q_learning_agent import RobustQLearning
 from robust_rl.solvers import Certificate, Solution, critical_radii, policy_value, radius_sensitivity, solve
-from robust_rl.uncertainty import KL, L1, L2, ChiSquare, Contamination, CVaR, Interval, LInfinity, ReverseKL, TotalVariation
+from robust_rl.uncertainty import (
+    KL,
+    L1,
+    L2,
+    ChiSquare,
+    Contamination,
+    CVaR,
+    Interval,
+    LInfinity,
+    ReverseKL,
+    TotalVariation,
+    Wasserstein,
+    WeightedL1,
+    graph_metric,
+)
 
 __version__ = "0.1.0"
 
@@ -28,11 +42,14 @@ __all__ = [
     "TabularEnv",
     "TabularMDP",
     "TotalVariation",
+    "Wasserstein",
+    "WeightedL1",
     "critical_radii",
     "envs",
     "evaluate",
     "evaluate_shifts",
     "frontier",
+    "graph_metric",
     "policy_value",
     "radius_sensitivity",
     "solve",

@@ -33,8 +33,13 @@ AGENTS = {
             rr.CVaR(0.5),
             rr.Contamination(0.1, support="free"),
             rr.LInfinity(0.1, support="free"),
+            rr.WeightedL1(0.2, weights=np.linspace(1, 2, 16), support="free"),
+            rr.Wasserstein(0.2, metric=rr.graph_metric(rr.envs.tabular("FrozenLake-v1"))),
         )
     },
+    "RobustVI, wasserstein near": lambda: rr.RobustVI(
+        "FrozenLake-v1", rr.Wasserstein(0.2, metric=rr.graph_metric(rr.envs.tabular("FrozenLake-v1"), cutoff=2)), discount=0.9
+    ).learn(),
     "RobustVI, interval": lambda: rr.RobustVI(random_model(2), rr.Interval(0.0, 0.8), discount=0.9).learn(),
     "RobustQLearning": lambda: rr.RobustQLearning("FrozenLake-v1", REACHABLE, discount=0.9).learn(1),
     "RobustQLearning, composite observations": lambda: rr.RobustQLearning(

@@ -172,6 +172,8 @@ def test_envs_and_sets_are_listed_for_machines_and_people():
         ([*CLIFF, "--horizon", "5"], "exactly one of discount and horizon"),
         ([*CLIFF, "--discount", "1"], "some policy may never end"),
         ([*CLIFF, "--set", "interval"], "use it from Python"),
+        ([*CLIFF, "--set", "weighted-l1"], r"needs a weight for every state.*robust_rl.WeightedL1\(radius, weights="),
+        ([*CLIFF, "--set", "wasserstein"], r"needs a metric between states.*metric=robust_rl.graph_metric"),
         ([*CLIFF, "--set", "kl"], "--set kl keeps the nominal support"),
         ([*CLIFF, "--env-arg", "is_slipery=true"], "is_slipery"),
         ([*CLIFF, "--env-arg", "is_slippery"], "name=value"),

@@ -20,7 +20,7 @@ from robust_rl.reports import write_agent_report
 from robust_rl.solvers import Solution
 from robust_rl.table import Table
 from robust_rl.training import RunDirectory
-from robust_rl.uncertainty import Interval, RectangularSet, SupportedSet, set_class
+from robust_rl.uncertainty import Interval, RectangularSet, SupportedSet, Wasserstein, WeightedL1, set_class
 
 SetName = Annotated[
     str,
@@ -56,6 +56,13 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on 
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
 
+# sets whose arguments are arrays, which a flag can't give
+FROM_PYTHON: dict[type[RectangularSet], str] = {
+    Interval: "bounds for every transition: a .drn or .tra file that holds them, or from Python robust_rl.Interval(lower, upper)",
+    WeightedL1: "a weight for every state; use it from Python: robust_rl.WeightedL1(radius, weights=..., support=...)",
+    Wasserstein: "a metric between states; use it from Python: robust_rl.Wasserstein(radius, metric=robust_rl.graph_metric(m))",
+}
+
 console = Console(highlight=False, soft_wrap=True)
 
 
@@ -76,15 +83,12 @@ def uncertainty(name: str, radius: float | None, support: str | None, intervals:
     if name == "none":
         return None
     kind = set_class(name)
-    if kind is Interval:
-        if intervals is None:
-            raise InvalidArgumentError(
-                "--set interval needs bounds for every transition: a .drn or .tra file that holds them, "
-                "or use it from Python: robust_rl.Interval(lower, upper)"
-            )
+    if kind is Interval and intervals is not None:
         if radius is not None or support is not None:
             raise InvalidArgumentError("--set interval takes its bounds from the file; leave out --radius and --support")
         return intervals
+    if kind in FROM_PYTHON:
+        raise InvalidArgumentError(f"--set {name} needs {FROM_PYTHON[kind]}")
     if radius is None:
         raise InvalidArgumentError(f"--set {name} needs --radius")
     if issubclass(kind, SupportedSet):

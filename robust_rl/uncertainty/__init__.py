@@ -15,12 +15,29 @@ from robust_rl.uncertainty.interval import Interval, LInfinity
 from robust_rl.uncertainty.kl import KL
 from robust_rl.uncertainty.l1 import L1
 from robust_rl.uncertainty.l2 import L2
+from robust_rl.uncertainty.metrics import graph_metric
 from robust_rl.uncertainty.nominal import Nominal
 from robust_rl.uncertainty.reverse_kl import ReverseKL
 from robust_rl.uncertainty.total_variation import TotalVariation
+from robust_rl.uncertainty.wasserstein import Wasserstein
+from robust_rl.uncertainty.weighted_l1 import WeightedL1
 
 SETS: dict[str, type[RectangularSet]] = {
-    s.name: s for s in (TotalVariation, L1, L2, LInfinity, KL, ReverseKL, ChiSquare, CVaR, Contamination, Interval)
+    s.name: s
+    for s in (
+        TotalVariation,
+        L1,
+        WeightedL1,
+        L2,
+        LInfinity,
+        KL,
+        ReverseKL,
+        ChiSquare,
+        CVaR,
+        Contamination,
+        Wasserstein,
+        Interval,
+    )
 }
 
 __all__ = [
@@ -39,8 +56,11 @@ __all__ = [
     "ReverseKL",
     "SupportedSet",
     "TotalVariation",
+    "Wasserstein",
+    "WeightedL1",
     "WorstCase",
     "from_description",
+    "graph_metric",
     "set_class",
 ]
 

@@ -29,7 +29,9 @@ class Case:
     constraints  the set as a linear program, from (p, radius); or None
     dual         else (p, z, radius, allowed) -> the lowest expectation, by other means
     distance     and (q, p) -> what the radius bounds
-    supports     whether the set has a choice of support; if not, it keeps the nominal one
+    supports     whether the set has a choice of support
+    support      the support it has if there is no choice
+    alike        whether states may be renamed without telling the set
     price        what the multiplier is minus the derivative in: this times the radius; 0 if nothing
     convex       whether the value is convex in the radius
     splits       whether a state may be split in two without changing the value
@@ -44,6 +46,8 @@ class Case:
     dual: Callable[[np.ndarray, np.ndarray, float, np.ndarray], float] | None = None
     distance: Callable[[np.ndarray, np.ndarray], float] | None = None
     supports: bool = True
+    support: str = "nominal"
+    alike: bool = True
     price: float = 1.0
     convex: bool = True
     splits: bool = True
@@ -68,9 +72,63 @@ def level(radius):
     return 1 - 0.99 * radius
 
 
+def weights_of(p):
+    """Some equal, some far apart."""
+    return 0.5 + np.arange(np.shape(p)[-1]) * 7 % 5 / 2
+
+
+def _weighted(p, radius):
+    rules = _tv(p, radius)
+    return Constraints(
+        np.vstack([rules.a[:-1], np.append(np.zeros(len(p)), weights_of(p))]),
+        rules.b * [*[1] * 2 * len(p), 1.5],
+        rules.lower,
+        rules.upper,
+    )
+
+
+def places(p):
+    """States on a line, in no order, less than 1 apart."""
+    return np.arange(np.shape(p)[-1]) * 0.618034 % 1
+
+
+def line_metric(p):
+    return abs(places(p)[:, None] - places(p))
+
+
+def transport(p, radius, metric):
+    """Mass x[s, t] from s to t: the sum over t is p, the sum over s is q, and the cost is at most the radius."""
+    n = len(p)
+    eye, near = np.eye(n), np.isfinite(metric)
+    leaving, arriving = np.kron(eye, np.ones((1, n))), np.kron(np.ones((1, n)), eye)
+    costs = np.vstack([np.where(near, metric, 0.0).ravel(), np.where(near, 0.0, 1.0).ravel()])
+    aux = np.vstack([-arriving, arriving, leaving, -leaving, costs])
+    return Constraints(
+        np.hstack([np.vstack([eye, -eye, np.zeros((2 * n + 2, n))]), aux]),
+        np.concatenate([np.zeros(2 * n), p, -p, [radius, 0]]),
+        np.zeros(n),
+        np.ones(n),
+    )
+
+
+def line_distance(q, p):
+    """W1 on a line: the area between the distribution functions."""
+    x = places(p)
+    order = np.argsort(x)
+    return float(abs(np.cumsum((q - p)[order])[:-1]) @ np.diff(x[order]))
+
+
 CASES = [
     Case("tv", lambda p, r, s: rr.TotalVariation(r, support=s), _tv),
     Case("l1", lambda p, r, s: rr.L1(2 * r, support=s), _tv, price=2.0),
+    Case(
+        "weighted-l1", lambda p, r, s: rr.WeightedL1(3 * r, weights=weights_of(p), support=s), _weighted, price=3.0,
+        alike=False, splits=False,
+    ),
+    Case(
+        "wasserstein", lambda p, r, s: rr.Wasserstein(r, metric=line_metric(p)), lambda p, r: transport(p, r, line_metric(p)),
+        distance=line_distance, supports=False, support="free", alike=False, splits=False,
+    ),
     Case("contamination", lambda p, r, s: rr.Contamination(r, support=s), lambda p, r: _box((1 - r) * p, np.ones(len(p)))),
     Case(
         "linf", lambda p, r, s: rr.LInfinity(r, support=s),

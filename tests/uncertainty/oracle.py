@@ -9,6 +9,11 @@ from .cases import Constraints
 
 def minimise(instances: list[tuple[np.ndarray, np.ndarray, Constraints]]) -> np.ndarray:
     """Return the optimal value of each (z, allowed, constraints)."""
+    chunks = range(0, len(instances), 100)  # larger programs take more than their share of time
+    return np.concatenate([_minimise(instances[first : first + 100]) for first in chunks])
+
+
+def _minimise(instances):
     cost, blocks, limits, sums, bounds, splits = [], [], [], [], [], []
     for z, allowed, constraints in instances:
         n, width = len(z), constraints.a.shape[1]
