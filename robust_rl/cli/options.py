@@ -58,7 +58,7 @@ Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
 
 # sets whose arguments are arrays, which a flag can't give
 FROM_PYTHON: dict[type[RectangularSet], str] = {
-    Interval: "bounds for every transition: a .drn or .tra file that holds them, or from Python robust_rl.Interval(lower, upper)",
+    Interval: "bounds for every transition: a .drn or .tra file, or use it from Python: robust_rl.Interval(lower, upper)",
     WeightedL1: "a weight for every state; use it from Python: robust_rl.WeightedL1(radius, weights=..., support=...)",
     Wasserstein: "a metric between states; use it from Python: robust_rl.Wasserstein(radius, metric=robust_rl.graph_metric(m))",
 }
