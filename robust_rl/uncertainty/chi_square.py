@@ -39,11 +39,11 @@ def row(p, z, order, sigma, lower, upper, q):  # type: ignore[no-untyped-def]
     q[:] = p
     if sigma <= NEGLIGIBLE or variance == 0.0:
         return dot(q, z), math.inf if variance > 0.0 else 0.0
-    if 1.0 / at_lowest - 1.0 <= sigma:
+    alpha = 0.0 if 1.0 / at_lowest - 1.0 <= sigma else _threshold(p, z, order, sigma, lowest, mean, variance)
+    if alpha <= 0.0:  # the radius allows it, or does so up to rounding
         for i in range(len(p)):
             q[i] = p[i] / at_lowest if z[i] == lowest else 0.0
         return lowest, 0.0
-    alpha = _threshold(p, z, order, sigma, lowest, mean, variance)
     total = 0.0
     for i in range(len(p)):
         q[i] = p[i] * max(alpha - (z[i] - lowest), 0.0)

@@ -281,3 +281,11 @@ def test_sets_are_equal_when_their_arguments_are():
     assert rr.TotalVariation(radii, support="free") != rr.TotalVariation(changed, support="free")
     assert rr.TotalVariation(0.1, support="free") != rr.TotalVariation(0.1, support="nominal")
     assert rr.TotalVariation(0.1, support="free") != rr.LInfinity(0.1, support="free")
+
+
+def test_chi_square_at_the_radius_that_just_leaves_all_mass_on_the_lowest():
+    """1/p - 1 = 0.2 for p = 5/6, but not in floating point: the threshold then comes out as 0 and all entries are clipped."""
+    for p in ([1 / 6, 5 / 6], [5 / 6, 1 / 6]):
+        worst = rr.ChiSquare(0.2).worst_case(p, [2.0, 0.5] if p[1] > p[0] else [0.5, 2.0])
+        assert float(worst.value) == pytest.approx(0.5, abs=1e-12)
+        assert worst.q.max() == pytest.approx(1, abs=1e-12)
