@@ -7,6 +7,8 @@ References: Iyengar (2005), Nilim and El Ghaoui (2005).
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
@@ -46,11 +48,12 @@ class BellmanOperator:
         self.model, self.discount = model, discount
         self.uncertainty = Nominal() if uncertainty is None else uncertainty
         self.layout = self.uncertainty.lay_out(model)
-        self.rows = self.uncertainty.backup(self.layout, (model.num_states, model.num_actions), discount)
+        self.rows: Any = self.uncertainty.backup(self.layout, (model.num_states, model.num_actions), discount)
         self.groups = Groups.by_state(self.layout.rows, model.num_states, model.num_actions)
         rewards = (self.layout.reward, self.layout.row_reward[self.layout.rows], self.layout.outside)
         self._largest_reward = max(float(abs(part).max(initial=0.0)) for part in rewards)
         self._first_rows = np.arange(model.num_states) * model.num_actions
+        self._first_action = np.eye(1, model.num_actions)
         self._idle = np.where(model.terminal[:, None] & np.ones_like(model.action_mask), 0.0, -np.inf)
 
     def rounding(self, value: Array) -> float:
@@ -58,19 +61,28 @@ class BellmanOperator:
         largest = self._largest_reward + self.discount * float(abs(value).max(initial=0.0))
         return ((self.layout.width + 9) * float(np.finfo(np.float64).eps) + self.uncertainty.error) * largest
 
-    def __call__(self, value: Array, groups: Groups | None = None) -> tuple[Array, NDArray[np.intp]]:
-        """Return ``T V`` (S,) and the greedy actions (S,), ties to the lowest index.
+    def __call__(self, value: Array, groups: Groups | None = None) -> tuple[Array, NDArray[Any]]:
+        """Return ``T V`` (S,) and the greedy actions (S,), ties to the lowest index; or probabilities (S, A) of a set that
+        randomises.
 
         With ``groups`` the maximum is over the rows of each group only: the rows of one policy give its operator T_pi.
         """
         values, rows = self.rows(value, self.groups if groups is None else groups)
+        if self.uncertainty.randomises:
+            return values, np.where(self.model.terminal[:, None], self._first_action, rows.reshape(self._idle.shape))
         return values, np.where(self.model.terminal, 0, rows - self._first_rows)
 
     def q_values(self, value: Array) -> Array:
-        """Return Q (S, A): -inf for unavailable actions, 0 in terminal states."""
-        chosen = self.layout.rows.astype(np.uint64)
+        """Return Q (S, A): -inf for unavailable actions, 0 in terminal states.
+
+        Of a set that randomises, these are the values under the worst case against the optimal policy.
+        """
         q = self._idle.ravel().copy()
-        q[self.layout.rows], _ = self.rows(value, Groups(np.arange(len(chosen) + 1, dtype=np.uint64), chosen))
+        if self.uncertainty.randomises:
+            q[self.layout.rows] = self.rows.worst_case(value, self.layout.rows, kernel=False).values[self.layout.rows]
+        else:
+            chosen = self.layout.rows.astype(np.uint64)
+            q[self.layout.rows], _ = self.rows(value, Groups(np.arange(len(chosen) + 1, dtype=np.uint64), chosen))
         return q.reshape(self._idle.shape)
 
     def policy_groups(self, policy: NDArray[np.intp]) -> Groups:
@@ -78,13 +90,17 @@ class BellmanOperator:
         live = np.flatnonzero(~self.model.terminal)
         return Groups.by_state(live * self.model.num_actions + policy[live], self.model.num_states, self.model.num_actions)
 
-    def worst_case(self, value: Array, rows: NDArray[np.intp] | None = None) -> tuple[sparse.csr_array, sparse.csr_array]:
+    def worst_case(
+        self, value: Array, rows: NDArray[np.intp] | None = None, policy: Array | None = None
+    ) -> tuple[sparse.csr_array, sparse.csr_array]:
         """Return the kernel that attains Q at V and its rewards r(s,a,s'), both CSR of shape (S*A, S).
 
-        Rows that weren't asked for, and those of terminal states and masked actions, are empty.
+        Rows that weren't asked for, and those of terminal states and masked actions, are empty. A policy, (S*A,) probabilities,
+        matters to sets that randomise, whose worst case depends on it; without one they take the optimal policy's.
         """
         chosen = self.layout.rows if rows is None else np.asarray(rows, dtype=np.int64)
-        _, _, q, outside_state, outside_mass = self.rows.worst_case(value, chosen)
+        against = {"policy": policy} if self.uncertainty.randomises else {}
+        _, _, q, outside_state, outside_mass = self.rows.worst_case(value, chosen, **against)
         layout, shape = self.layout, (len(self.layout.row_reward), self.layout.num_states)
         lengths = np.diff(layout.ptr)[chosen]
         entry = np.repeat(layout.ptr[:-1][chosen] - np.append(0, np.cumsum(lengths)[:-1]), lengths) + np.arange(lengths.sum())

@@ -17,6 +17,7 @@ from robust_rl.uncertainty.l1 import L1
 from robust_rl.uncertainty.l2 import L2
 from robust_rl.uncertainty.nominal import Nominal
 from robust_rl.uncertainty.reverse_kl import ReverseKL
+from robust_rl.uncertainty.s_rectangular import SRectangular
 from robust_rl.uncertainty.total_variation import TotalVariation
 
 SETS: dict[str, type[RectangularSet]] = {
