@@ -5,7 +5,21 @@ from robust_rl.agents import RobustVI
 from robust_rl.evaluation import evaluate, evaluate_shifts, tie_range
 from robust_rl.models import TabularEnv, TabularMDP
 from robust_rl.solvers import Certificate, Solution, policy_value, solve
-from robust_rl.uncertainty import KL, L1, L2, ChiSquare, Contamination, CVaR, Interval, LInfinity, ReverseKL, TotalVariation
+from robust_rl.uncertainty import (
+    KL,
+    L1,
+    L2,
+    ChiSquare,
+    Contamination,
+    CustomSet,
+    CVaR,
+    Interval,
+    LInfinity,
+    ReverseKL,
+    SRectangular,
+    TotalVariation,
+    UncertainRewards,
+)
 
 __version__ = "0.1.0"
 
@@ -17,14 +31,17 @@ __all__ = [
     "Certificate",
     "ChiSquare",
     "Contamination",
+    "CustomSet",
     "Interval",
     "LInfinity",
     "ReverseKL",
     "RobustVI",
+    "SRectangular",
     "Solution",
     "TabularEnv",
     "TabularMDP",
     "TotalVariation",
+    "UncertainRewards",
     "envs",
     "evaluate",
     "evaluate_shifts",

@@ -52,6 +52,8 @@ class RobustVI:
         What was solved.
     interrupted : bool
         Whether a signal ended the last ``learn``.
+    np_random : numpy.random.Generator
+        Draws the actions of randomised policies; seed 0 unless another generator is put here.
 
     Raises
     ------
@@ -82,6 +84,7 @@ class RobustVI:
         self.discount, self.horizon = check_criterion(discount, horizon)
         self.planner = planner(self.model, uncertainty, discount=self.discount, horizon=self.horizon, tol=self.tol)
         self.interrupted = False
+        self.np_random = np.random.default_rng(0)
         self._solution: Solution | None = None
 
     @property
@@ -149,7 +152,9 @@ class RobustVI:
         state : int, optional
             With a horizon, the stage: None at the start of an episode, then what the last call returned. Otherwise unused.
         deterministic
-            Of the common interface; this policy always is.
+            Of a randomised policy, as for :class:`robust_rl.SRectangular`: True takes the likeliest action, which looks well in a
+            demonstration and carries no guarantee; False draws from the policy with ``np_random``, as its certificate supposes.
+            Without meaning for other policies.
 
         Returns
         -------
@@ -170,8 +175,18 @@ class RobustVI:
             policy, following = policy[stage], stage + 1
         first = int(self.action_space.start)
         if isinstance(observation, np.ndarray) and observation.ndim == 1 and isinstance(self.observation_space, spaces.Discrete):
-            return policy[self._checked(observation - int(self.observation_space.start))] + first, following
-        return int(policy[self._index(observation)]) + first, following
+            indices = self._checked(observation - int(self.observation_space.start))
+            return self._actions(policy[indices], deterministic) + first, following
+        return int(self._actions(policy[[self._index(observation)]], deterministic)[0]) + first, following
+
+    def _actions(self, chosen: NDArray[Any], deterministic: bool) -> NDArray[np.intp]:
+        """Return the actions of a policy at some states: its own (n,), or those of probabilities (n, A)."""
+        if chosen.ndim == 1:
+            return chosen
+        if deterministic:
+            return chosen.argmax(axis=1)
+        drawn = self.np_random.random((len(chosen), 1)) * chosen.sum(axis=1, keepdims=True)
+        return np.asarray((chosen.cumsum(axis=1) > drawn).argmax(axis=1))
 
     def _index(self, observation: Any) -> int:
         """Row of an observation; worlds that this library plays hand out plain state indices whatever the original space."""
@@ -191,7 +206,7 @@ class RobustVI:
         """Return an environment in which the adversary plays its worst kernel against this policy.
 
         Observations are state indices, which ``predict`` takes. The policy's expected return there, discounted or over the
-        horizon, is its robust value.
+        horizon, is its robust value; a randomised policy must be drawn from, ``deterministic=False``.
         """
         solution = self.solution
         if self.horizon is None:

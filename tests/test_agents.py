@@ -35,6 +35,13 @@ AGENTS = {
             rr.LInfinity(0.1, support="free"),
         )
     },
+    "RobustVI, s-rectangular": lambda: rr.RobustVI("FrozenLake-v1", rr.SRectangular(REACHABLE), discount=0.9).learn(),
+    "RobustVI, s-rectangular, horizon": lambda: rr.RobustVI(
+        random_model(1), rr.SRectangular(rr.KL(np.full(5, 0.1))), horizon=4
+    ).learn(),
+    "RobustVI, uncertain rewards": lambda: rr.RobustVI(
+        random_model(1, sparse=True), rr.UncertainRewards(np.full((5, 3), 0.1), rr.SRectangular(REACHABLE)), discount=0.9
+    ).learn(),
     "RobustVI, interval": lambda: rr.RobustVI(random_model(2), rr.Interval(0.0, 0.8), discount=0.9).learn(),
 }
 by_agent = pytest.mark.parametrize("name", AGENTS)

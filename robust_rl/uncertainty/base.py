@@ -55,7 +55,7 @@ class RectangularSet:
     every_state: ClassVar[bool] = False
     error: float = 0.0
     support: Support = "nominal"
-    randomises: ClassVar[bool] = False  # whether optimal policies may be randomised
+    randomises: bool = False  # whether optimal policies may be randomised
 
     def radii(self, shape: tuple[int, ...]) -> Array:
         """Return one radius a row, (n,), for rows laid out in ``shape``."""
@@ -150,6 +150,11 @@ class RectangularSet:
         return all(_same(mine[name], others[name]) for name in mine)
 
     __hash__ = None  # type: ignore[assignment]
+
+    @classmethod
+    def restore(cls, arguments: dict[str, Any]) -> RectangularSet:
+        """Rebuild a set from what :meth:`describe` returned."""
+        return cls(**arguments)
 
     def describe(self) -> dict[str, Any]:
         """Return the constructor's arguments, from which :func:`robust_rl.uncertainty.from_description` rebuilds the set."""

@@ -89,7 +89,8 @@ class SRectangular(RectangularSet):
             raise InvalidUncertaintyError(f"SRectangular shares the radius of a ball; give one of {balls}, not {uncertainty!r}")
         if np.ndim(uncertainty.radius) > 1:
             raise InvalidUncertaintyError(
-                f"SRectangular: radii of shape {np.shape(uncertainty.radius)}; a state's actions share one: give a scalar, or (S,)"
+                f"SRectangular: radii of shape {np.shape(uncertainty.radius)}; a state's actions share one: "
+                "give a scalar, or (S,)"
             )
         self.uncertainty = uncertainty
         self.support = uncertainty.support
@@ -144,7 +145,9 @@ class SRectangular(RectangularSet):
         """
         p, z = np.asarray(p, dtype=np.float64), np.asarray(z, dtype=np.float64)
         if p.ndim < 2:
-            raise InvalidUncertaintyError(f"p has shape {p.shape}; an s-rectangular set needs the rows of all actions, (..., A, S)")
+            raise InvalidUncertaintyError(
+                f"p has shape {p.shape}; an s-rectangular set needs the rows of all actions, (..., A, S)"
+            )
         layout, shape = self._lay_out_rows(p, z, allowed)
         backup = self.backup(layout, shape, 0.0)
         zero, groups = np.zeros(p.shape[-1]), Groups.by_state(layout.rows, len(layout.rows) // shape[-1], shape[-1])
@@ -186,25 +189,25 @@ class SharedBackup(RowBackup):
 
     def __call__(self, value: Array, groups: Groups) -> tuple[Array, Array]:  # type: ignore[override]
         """Return the value of each group, 0 for empty ones, and an optimal policy as weights of the rows, (n,)."""
-        out, weight, _ = self._share(value, groups, None)
+        out, weight, _ = self._share(value, groups, EMPTY)
         return out, weight
 
     def worst_case(
         self, value: Array, rows: NDArray[np.int64], *, kernel: bool = True, policy: Array | None = None
     ) -> RowsWorstCase:
         """Return the worst case of the given rows against a policy, (n,) probabilities of rows; by default the optimal one."""
-        spent = self._share(value, self._all, policy)[2]
+        spent = self._share(value, self._all, EMPTY if policy is None else policy)[2]
         found = sweep(
             type(self.uncertainty).row, self.layout, value, self.discount, spent, self.bounds, rows,
             sort=self.uncertainty.sort, kernel=kernel,
         )  # fmt: skip
         return RowsWorstCase(*found)
 
-    def _share(self, value: Array, groups: Groups, policy: Array | None) -> tuple[Array, Array, Array]:
+    def _share(self, value: Array, groups: Groups, policy: Array) -> tuple[Array, Array, Array]:
         """Return values of groups, weights of rows, and the radius that is spent on each row."""
         n = len(self.radii)
         out, weight, spent = np.zeros(len(groups.ptr) - 1), np.zeros(n), np.zeros(n)
-        value = np.ascontiguousarray(value)
+        value, policy = np.ascontiguousarray(value), _readonly(policy)
         if not self.exact:
             run = self._general(value, groups, policy, out, weight, spent)
         elif self.layout.shares_order:
@@ -214,11 +217,14 @@ class SharedBackup(RowBackup):
         run_blocks(run, _blocks(groups, len(self.layout.p) / max(len(self.layout.rows), 1)))
         return out, weight, 2 * spent if self.exact and isinstance(self.uncertainty, L1) else spent
 
-    def _shared_order(self, value: Array, groups: Groups, policy: Array | None, *results: Array) -> Any:
+    def _shared_order(self, value: Array, groups: Groups, policy: Array, *results: Array) -> Any:
         if self._ranks is None or not _ascending(value, self._ranks):
             self._ranks = np.argsort(value, kind="stable")
         z, ranks, layout = self.discount * value, self._ranks, self.layout
-        ptr, p, row_reward, radius = layout.ptr.view(np.uint64), *map(_readonly, (layout.p, layout.row_reward, self._parameters()[2]))
+        ptr, p, row_reward, radius = (
+            layout.ptr.view(np.uint64),
+            *map(_readonly, (layout.p, layout.row_reward, self._parameters()[2])),
+        )
 
         def block(first: int, last: int) -> None:
             shared_budget.full_rows(
@@ -228,7 +234,7 @@ class SharedBackup(RowBackup):
 
         return block
 
-    def _own_order(self, value: Array, groups: Groups, policy: Array | None, *results: Array) -> Any:
+    def _own_order(self, value: Array, groups: Groups, policy: Array, *results: Array) -> Any:
         outside = self._outside(value)
         ptr, indices, p, _, reward, row_reward, radius, _ = self._own_rows(ordered=True)
         radius = _readonly(radius)
@@ -241,7 +247,7 @@ class SharedBackup(RowBackup):
 
         return block
 
-    def _general(self, value: Array, groups: Groups, policy: Array | None, *results: Array) -> Any:
+    def _general(self, value: Array, groups: Groups, policy: Array, *results: Array) -> Any:
         layout = self.layout
         ranks = np.argsort(value, kind="stable").astype(np.int64)
         solve = compiled(shared_budget_general.states, shared_budget_general.STATES)
@@ -250,7 +256,7 @@ class SharedBackup(RowBackup):
         def block(first: int, last: int) -> None:
             solve(
                 row, layout.ptr, layout.first, layout.indices, layout.p, layout.reward, layout.row_reward, layout.outside,
-                layout.width, self.radii, value, self.discount, ranks, policy is None, EMPTY if policy is None else policy,
+                layout.width, self.radii, value, self.discount, ranks, not policy.size, policy,
                 groups.ptr.view(np.int64), groups.rows.view(np.int64), first, last, *results,
             )  # fmt: skip
 

@@ -108,7 +108,7 @@ def _greedy(count, policy, begin, end, x, slope, budget, piece, spent):  # type:
 def full_rows(ptr, p, row_reward, budget, z, order, lowest, policy, groups, rows, first, last, out, weight, spent):  # type: ignore[no-untyped-def]
     """Total variation, rows that share z, groups ``first`` to ``last``: one value a group, one weight and one radius a row.
 
-    With a policy, (n,) probabilities, this answers "split" and leaves ``out`` alone; with None, "level".
+    With a policy, (n,) probabilities, this answers "split" and leaves ``out`` alone; with an empty one, "level".
     """
     most = _largest_group(groups, first, last)
     x, v, slope = np.empty(most * len(z)), np.empty(most * len(z)), np.empty(most * len(z))
@@ -130,13 +130,13 @@ def full_rows(ptr, p, row_reward, budget, z, order, lowest, policy, groups, rows
             # the highest first: an action no higher than what that one keeps is never worth a penny to the adversary
             j = (top + k) % count
             i = rows[groups[s] + np.uint64(j)]
-            if expected[j] <= enough and policy is None:
+            if expected[j] <= enough and not policy.size:
                 continue
             begin[j] = at
             at = _trim(p[ptr[i] : ptr[i + ONE]], z, order, lowest, expected[j], kappa, x, v, slope, at)
             end[j] = at
             enough = max(enough, v[at - 1] if at > begin[j] else expected[j])
-        if policy is None:
+        if not policy.size:
             out[s] = _level(count, expected, begin, end, x, v, slope, kappa, piece, w, used)
         else:
             for j in range(count):
@@ -175,7 +175,7 @@ def short_rows(  # type: ignore[no-untyped-def]
             end[j] = at
             v[begin[j] : at] += row_reward[i]
             expected[j] += row_reward[i]
-        if policy is None:
+        if not policy.size:
             out[s] = _level(count, expected, begin, end, x, v, slope, kappa, piece, w, used)
         else:
             for j in range(count):

@@ -53,7 +53,7 @@ class UncertainRewards(RectangularSet):
             raise InvalidUncertaintyError(f"UncertainRewards goes around an uncertainty set, or None; got {uncertainty!r}")
         self.uncertainty = uncertainty
         self.kernels: RectangularSet = Nominal() if uncertainty is None else uncertainty
-        self.randomises = self.kernels.randomises  # type: ignore[misc]
+        self.randomises = self.kernels.randomises
         self.support, self.error = self.kernels.support, self.kernels.error
 
     def describe(self) -> dict[str, Any]:
