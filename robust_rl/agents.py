@@ -184,7 +184,7 @@ class RobustVI:
         if chosen.ndim == 1:
             return chosen
         if deterministic:
-            return chosen.argmax(axis=1)
+            return np.asarray(chosen.argmax(axis=1))
         drawn = self.np_random.random((len(chosen), 1)) * chosen.sum(axis=1, keepdims=True)
         return np.asarray((chosen.cumsum(axis=1) > drawn).argmax(axis=1))
 

@@ -96,7 +96,7 @@ class BackwardInduction:
 
     def _policy(self) -> NDArray[Any]:
         if not self.backup.uncertainty.randomises:
-            return self.action_values.argmax(axis=2)
+            return np.asarray(self.action_values.argmax(axis=2))
         return np.stack([self.backup(self.value[h + 1])[1] for h in range(self.horizon)])
 
     def _certificate(self) -> Certificate:

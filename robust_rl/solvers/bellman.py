@@ -72,14 +72,16 @@ class BellmanOperator:
             return values, np.where(self.model.terminal[:, None], self._first_action, rows.reshape(self._idle.shape))
         return values, np.where(self.model.terminal, 0, rows - self._first_rows)
 
-    def q_values(self, value: Array) -> Array:
+    def q_values(self, value: Array, policy: Array | None = None) -> Array:
         """Return Q (S, A): -inf for unavailable actions, 0 in terminal states.
 
-        Of a set that randomises, these are the values under the worst case against the optimal policy.
+        Of a set that randomises, these are the values under the worst case against a policy, (S*A,) probabilities, by default
+        the optimal one; other sets' worst case is the same against all.
         """
         q = self._idle.ravel().copy()
         if self.uncertainty.randomises:
-            q[self.layout.rows] = self.rows.worst_case(value, self.layout.rows, kernel=False).values[self.layout.rows]
+            worst = self.rows.worst_case(value, self.layout.rows, kernel=False, policy=policy)
+            q[self.layout.rows] = worst.values[self.layout.rows]
         else:
             chosen = self.layout.rows.astype(np.uint64)
             q[self.layout.rows], _ = self.rows(value, Groups(np.arange(len(chosen) + 1, dtype=np.uint64), chosen))
@@ -95,8 +97,8 @@ class BellmanOperator:
     ) -> tuple[sparse.csr_array, sparse.csr_array]:
         """Return the kernel that attains Q at V and its rewards r(s,a,s'), both CSR of shape (S*A, S).
 
-        Rows that weren't asked for, and those of terminal states and masked actions, are empty. A policy, (S*A,) probabilities,
-        matters to sets that randomise, whose worst case depends on it; without one they take the optimal policy's.
+        Rows that weren't asked for, and those of terminal states and masked actions, are empty. The policy is as for
+        :meth:`q_values`.
         """
         chosen = self.layout.rows if rows is None else np.asarray(rows, dtype=np.int64)
         against = {"policy": policy} if self.uncertainty.randomises else {}

@@ -132,8 +132,8 @@ def _finite_horizon(model: TabularMDP, policy: ArrayLike, uncertainty: Rectangul
     value = np.zeros((horizon + 1, model.num_states))
     for h in reversed(range(horizon)):
         weights = policy_weights(model, given if stationary else given[h])
-        kernel, rewards = backup.worst_case(value[h + 1], np.unique(weights.indices), _of_rows(weights))
-        value[h] = weights @ (np.asarray(kernel.multiply(rewards).sum(axis=1)).ravel() + kernel @ value[h + 1])
+        q = backup.q_values(value[h + 1], _of_rows(weights))
+        value[h] = weights @ np.where(np.isneginf(q), 0.0, q).ravel()
     return value[:-1]
 
 

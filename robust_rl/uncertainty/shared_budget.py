@@ -115,7 +115,7 @@ def full_rows(ptr, p, row_reward, budget, z, order, lowest, policy, groups, rows
     expected, w, used = np.empty(most), np.empty(most), np.empty(most)
     begin, end, piece = np.empty(most, np.int64), np.empty(most, np.int64), np.empty(most, np.int64)
     for s in range(first, last):
-        count = np.int64(groups[s + ONE] - groups[s])
+        count = _count(groups, s)
         if count == 0:
             continue
         top = 0
@@ -156,25 +156,33 @@ def short_rows(  # type: ignore[no-untyped-def]
     x, v, slope = np.empty(most * width), np.empty(most * width), np.empty(most * width)
     expected, w, used = np.empty(most), np.empty(most), np.empty(most)
     begin, end, piece = np.empty(most, np.int64), np.empty(most, np.int64), np.empty(most, np.int64)
-    scratch, ascending = np.empty(width), np.arange(width)
+    z_of, lowest, ascending = np.empty((most, width)), np.empty(most), np.arange(width)
     for s in range(first, last):
-        count, at = np.int64(groups[s + ONE] - groups[s]), 0
+        count, at, top = _count(groups, s), 0, 0
         if count == 0:
             continue
-        kappa = budget[rows[groups[s]]]
         for j in range(count):
             i = rows[groups[s] + np.uint64(j)]
             a, b = ptr[i], ptr[i + ONE]
-            z = scratch[: b - a]
+            z = z_of[j, : b - a]
             while not _gather(a, b, indices, reward, value, discount, z):
-                _sort_row(a, b, indices, p, None, reward, value, discount, scratch)
-            lowest = min(outside[min(i, np.uint64(len(outside)) - ONE)], z[0])
-            expected[j] = dot(p[a:b], z)
+                _sort_row(a, b, indices, p, None, reward, value, discount, z)
+            lowest[j] = min(outside[min(i, np.uint64(len(outside)) - ONE)], z[0])
+            expected[j] = dot(p[a:b], z) + row_reward[i]
+            begin[j] = end[j] = 0
+            if expected[j] > expected[top]:
+                top = j
+        enough, kappa = -np.inf, budget[rows[groups[s]]]
+        for k in range(count):
+            j = (top + k) % count
+            i = rows[groups[s] + np.uint64(j)]
+            if expected[j] <= enough and not policy.size:
+                continue
+            a, b = ptr[i], ptr[i + ONE]
             begin[j] = at
-            at = _trim(p[a:b], z, ascending, lowest, expected[j], kappa, x, v, slope, at)
+            at = _trim(p[a:b], z_of[j, : b - a], ascending, lowest[j], expected[j], kappa, x, v, slope, at)
             end[j] = at
-            v[begin[j] : at] += row_reward[i]
-            expected[j] += row_reward[i]
+            enough = max(enough, v[at - 1] if at > begin[j] else expected[j])
         if not policy.size:
             out[s] = _level(count, expected, begin, end, x, v, slope, kappa, piece, w, used)
         else:
@@ -202,16 +210,22 @@ def _gather(first, last, indices, reward, value, discount, z):  # type: ignore[n
 
 
 @inline
+def _count(ptr, i):  # type: ignore[no-untyped-def]
+    """Number of entries of the i-th part, signed."""
+    return np.int64(ptr[i + ONE] - ptr[i])
+
+
+@inline
 def _largest_group(groups, first, last):  # type: ignore[no-untyped-def]
-    most = np.int64(0)
+    most = 0
     for s in range(first, last):
-        most = max(most, np.int64(groups[s + ONE] - groups[s]))
+        most = max(most, _count(groups, s))
     return most
 
 
 @inline
 def _longest_row(ptr):  # type: ignore[no-untyped-def]
-    longest = np.int64(0)
+    longest = 0
     for i in range(len(ptr) - 1):
-        longest = max(longest, np.int64(ptr[i + 1] - ptr[i]))
+        longest = max(longest, _count(ptr, np.uint64(i)))
     return longest
