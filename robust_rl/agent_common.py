@@ -33,10 +33,17 @@ def origin(made: gymnasium.Env) -> tuple[str | None, dict[str, Any]]:
     return spec.id, {name: _plain(name, value) for name, value in spec.kwargs.items()}
 
 
-def act(policy: NDArray[np.intp], observation: Any, observation_space: spaces.Space, action_space: Any) -> Any:
-    """Return the action of a policy (S,) for an observation, or an array of actions for an integer array of them.
+def act(
+    policy: NDArray[Any],
+    observation: Any,
+    observation_space: spaces.Space,
+    action_space: Any,
+    rng: np.random.Generator | None = None,
+) -> Any:
+    """Return the action of a policy for an observation, or an array of actions for an integer array of them.
 
-    Worlds that this library plays hand out plain state indices whatever the original space, so those are taken too.
+    The policy is actions (S,) or probabilities (S, A), from which ``rng`` draws; without it the likeliest is taken. Worlds that
+    this library plays hand out plain state indices whatever the original space, so those are taken too.
 
     Raises
     ------
@@ -45,10 +52,22 @@ def act(policy: NDArray[np.intp], observation: Any, observation_space: spaces.Sp
     """
     first = int(action_space.start)
     if isinstance(observation, np.ndarray) and observation.ndim == 1 and isinstance(observation_space, spaces.Discrete):
-        return policy[_checked(observation - int(observation_space.start), len(policy))] + first
+        return _chosen(policy[_checked(observation - int(observation_space.start), len(policy))], rng) + first
     if isinstance(observation, (int, np.integer)) and not isinstance(observation_space, spaces.Discrete):
-        return int(policy[int(_checked(np.asarray(observation), len(policy)))]) + first
-    return int(policy[envs.state_index(observation_space, observation)]) + first
+        index = int(_checked(np.asarray(observation), len(policy)))
+    else:
+        index = envs.state_index(observation_space, observation)
+    return int(_chosen(policy[[index]], rng)[0]) + first
+
+
+def _chosen(rows: NDArray[Any], rng: np.random.Generator | None) -> NDArray[np.intp]:
+    """Return the actions of a policy at some states: its own (n,), or those of probabilities (n, A)."""
+    if rows.ndim == 1:
+        return rows
+    if rng is None:
+        return np.asarray(rows.argmax(axis=1))
+    drawn = rng.random((len(rows), 1)) * rows.sum(axis=1, keepdims=True)
+    return np.asarray((rows.cumsum(axis=1) > drawn).argmax(axis=1))
 
 
 def describe_spaces(agent: Any) -> dict[str, Any]:

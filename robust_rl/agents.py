@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium
+import numpy as np
 from gymnasium import spaces
 from gymnasium.wrappers import TransformObservation
 
@@ -49,6 +50,8 @@ class RobustVI:
         What was solved.
     interrupted : bool
         Whether a signal ended the last ``learn``.
+    np_random : numpy.random.Generator
+        Draws the actions of randomised policies; seed 0 unless another generator is put here.
 
     Raises
     ------
@@ -79,6 +82,7 @@ class RobustVI:
         self.discount, self.horizon = check_criterion(discount, horizon)
         self.planner = planner(self.model, uncertainty, discount=self.discount, horizon=self.horizon, tol=self.tol)
         self.interrupted = False
+        self.np_random = np.random.default_rng(0)
         self._solution: Solution | None = None
 
     @property
@@ -146,7 +150,9 @@ class RobustVI:
         state : int, optional
             With a horizon, the stage: None at the start of an episode, then what the last call returned. Otherwise unused.
         deterministic
-            Of the common interface; this policy always is.
+            Of a randomised policy, as for :class:`robust_rl.SRectangular`: True takes the likeliest action, which looks well in a
+            demonstration and carries no guarantee; False draws from the policy with ``np_random``, as its certificate supposes.
+            Without meaning for other policies.
 
         Returns
         -------
@@ -165,13 +171,14 @@ class RobustVI:
                     f"stage {stage} is beyond the horizon of {self.horizon} decisions; start an episode with state=None"
                 )
             policy, following = policy[stage], stage + 1
-        return agent_common.act(policy, observation, self.observation_space, self.action_space), following
+        rng = None if deterministic else self.np_random
+        return agent_common.act(policy, observation, self.observation_space, self.action_space, rng), following
 
     def worst_case_env(self) -> gymnasium.Env:
         """Return an environment in which the adversary plays its worst kernel against this policy.
 
         Observations are state indices, which ``predict`` takes. The policy's expected return there, discounted or over the
-        horizon, is its robust value.
+        horizon, is its robust value; a randomised policy must be drawn from, ``deterministic=False``.
         """
         solution = self.solution
         if self.horizon is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import gymnasium
@@ -37,7 +38,8 @@ def tie_range(solution: Solution, world: TabularMDP) -> TieRange:
     """Return the range of values in ``world`` over all policies that the solution can't tell from optimal.
 
     A dynamic program restricted to the solution's optimal actions, once maximised and once minimised; a policy may break ties
-    differently in every state (and stage). The ends are exact values of policies.
+    differently in every state (and stage). The ends are exact values of policies. A randomised policy, which owes its worth to
+    its probabilities and not to the actions alone, stands for itself.
 
     Parameters
     ----------
@@ -51,6 +53,9 @@ def tie_range(solution: Solution, world: TabularMDP) -> TieRange:
     InvalidArgumentError
         If the two don't have the same states and actions.
     """
+    if solution.randomised:
+        value = policy_value(world, solution.policy, discount=solution.discount, horizon=solution.horizon)
+        return TieRange(value, value)
     optimal = solution.optimal_actions
     if solution.certificate.gap > 1e-3 * abs(solution.value).max(initial=0.0):
         warnings.warn(
@@ -213,7 +218,11 @@ def _sampled(
 ) -> Estimate:
     if not hasattr(policy, "predict"):
         raise InvalidArgumentError(f"policy {name!r} has no predict(observation), and {world} has no table; give an agent")
-    return confidence_interval(rollout(world, policy.predict, episodes, discount=discount, horizon=horizon, seed=seed))
+    predict = policy.predict
+    if getattr(getattr(policy, "solution", None), "randomised", False):
+        policy.np_random = np.random.default_rng(seed)
+        predict = partial(predict, deterministic=False)
+    return confidence_interval(rollout(world, predict, episodes, discount=discount, horizon=horizon, seed=seed))
 
 
 def rollout(

@@ -40,6 +40,13 @@ AGENTS = {
     "RobustVI, wasserstein near": lambda: rr.RobustVI(
         "FrozenLake-v1", rr.Wasserstein(0.2, metric=rr.graph_metric(rr.envs.tabular("FrozenLake-v1"), cutoff=2)), discount=0.9
     ).learn(),
+    "RobustVI, s-rectangular": lambda: rr.RobustVI("FrozenLake-v1", rr.SRectangular(REACHABLE), discount=0.9).learn(),
+    "RobustVI, s-rectangular, horizon": lambda: rr.RobustVI(
+        random_model(1), rr.SRectangular(rr.KL(np.full(5, 0.1))), horizon=4
+    ).learn(),
+    "RobustVI, uncertain rewards": lambda: rr.RobustVI(
+        random_model(1, sparse=True), rr.UncertainRewards(np.full((5, 3), 0.1), rr.SRectangular(REACHABLE)), discount=0.9
+    ).learn(),
     "RobustVI, interval": lambda: rr.RobustVI(random_model(2), rr.Interval(0.0, 0.8), discount=0.9).learn(),
     "RobustQLearning": lambda: rr.RobustQLearning("FrozenLake-v1", REACHABLE, discount=0.9).learn(1),
     "RobustQLearning, composite observations": lambda: rr.RobustQLearning(

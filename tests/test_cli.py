@@ -151,6 +151,24 @@ def test_frontier_leaves_its_table_and_pictures_and_resumes(tmp_path):
     assert "of another problem: its radii" in other.stderr
 
 
+def test_shared_budgets_and_uncertain_rewards_have_flags(tmp_path):
+    """A budget for all actions together is worth more than one for each; rewards that may be 0.01 lower, less."""
+    pytest.importorskip("matplotlib")
+    lake = ["solve", "FrozenLake-v1", *CLIFF[2:6], "--support", "nominal", "--discount", "0.9", "--json"]
+    values = {}
+    for name, flags in {"plain": [], "shared": ["--s-rectangular"], "rewards": ["--reward-radius", "0.01"]}.items():
+        solved = call(*lake, *flags, "--out", name, cwd=tmp_path)
+        assert solved.returncode == 0, solved.stderr
+        values[name] = json.loads(solved.stdout)
+    assert values["rewards"]["value"] < values["plain"]["value"] < values["shared"]["value"]
+    assert values["shared"]["uncertainty"] == "SRectangular(uncertainty=TotalVariation(radius=0.1, support='nominal'))"
+    assert rr.RobustVI.load(tmp_path / "shared" / "result" / "policy").solution.policy.shape == (16, 4)
+    shown = call("evaluate", "shared", "--shift", "action_noise=0,0.3", "--json", cwd=tmp_path)
+    assert shown.returncode == 0, shown.stderr
+    robust = [cell for cell in json.loads(shown.stdout)["action_noise"]["cells"] if cell["row"] == "robust"]
+    assert [cell["kind"] for cell in robust] == ["exact", "exact"], "a randomised policy stands for itself"
+
+
 def test_envs_and_sets_are_listed_for_machines_and_people():
     ids = {record["id"] for record in json.loads(call("envs", "--json").stdout)}
     assert {"CliffWalking-v1", "FrozenLake-v1", TAXI, "Blackjack-v1", "robust_rl/RiverSwim-v0"} <= ids
@@ -186,6 +204,9 @@ def test_envs_and_sets_are_listed_for_machines_and_people():
         (["evaluate", "nowhere", "--shift", "action_noise=0"], "nowhere"),
         (["evaluate", "nowhere", "--shift", "nonsense"], "name=value"),
         ([*CLIFF, "--tol", "inf"], "tol is inf"),
+        ([*CLIFF, "--reward-radius", "-1"], "UncertainRewards: radius -1 is outside"),
+        ([*CLIFF, "--set", "cvar", "--support", "nominal", "--s-rectangular"], "SRectangular shares the radius of a ball"),
+        (["solve", "CliffWalking-v1", "--set", "none", "--discount", "0.9", "--s-rectangular"], "--set none has none"),
         (["solve", "nowhere.npz", *CLIFF[2:]], "no model file at nowhere.npz"),
     ],
 )

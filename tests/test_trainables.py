@@ -23,6 +23,8 @@ TRAINABLES = {
     "value iteration": lambda: ValueIteration(random_model(0), BALL, discount=0.9, tol=1e-6),
     "value iteration, nominal": lambda: ValueIteration(random_model(0, sparse=True), None, discount=0.9, tol=1e-6),
     "value iteration, shortest path": lambda: ValueIteration(rr.envs.tabular("Blackjack-v1", sab=False), None, discount=1.0),
+    "value iteration, s-rectangular": lambda: ValueIteration(random_model(0), rr.SRectangular(BALL), discount=0.9, tol=1e-6),
+    "backward induction, s-rectangular": lambda: BackwardInduction(random_model(0), rr.SRectangular(rr.KL(0.1)), horizon=7),
     "backward induction": lambda: BackwardInduction(random_model(0), BALL, horizon=7),
     "Q-learning": lambda: QLearning(
         random_model(0), rr.TotalVariation(0.1, support="reachable"), discount=0.9, sweeps_per_step=5, max_sweeps=33

@@ -20,7 +20,16 @@ from robust_rl.reports import write_agent_report
 from robust_rl.solvers import Solution
 from robust_rl.table import Table
 from robust_rl.training import RunDirectory
-from robust_rl.uncertainty import Interval, RectangularSet, SupportedSet, Wasserstein, WeightedL1, set_class
+from robust_rl.uncertainty import (
+    Interval,
+    RectangularSet,
+    SRectangular,
+    SupportedSet,
+    UncertainRewards,
+    Wasserstein,
+    WeightedL1,
+    set_class,
+)
 
 SetName = Annotated[
     str,
@@ -39,6 +48,13 @@ SupportName = Annotated[
         help="Where the adversary may move mass: `nominal` (successors of the chosen action), "
         "`reachable` (successors of any action in the state), `free` (any state). No default: it changes the answer.",
     ),
+]
+SharedBudget = Annotated[
+    bool,
+    typer.Option("--s-rectangular", help="The actions of a state share one budget, --radius; the policy may be randomised."),
+]
+RewardRadius = Annotated[
+    float | None, typer.Option("--reward-radius", help="Rewards, too, may be off by so much, in their own unit.")
 ]
 Discount = Annotated[float | None, typer.Option("--discount", help="Discount in [0, 1], e.g. 0.99. Give this or --horizon.")]
 Horizon = Annotated[int | None, typer.Option("--horizon", help="Number of decisions, undiscounted. Give this or --discount.")]
@@ -78,8 +94,24 @@ def environment(name: str, env_kwargs: dict[str, Any]) -> tuple[str | TabularMDP
     return formats.read_model(name, **env_kwargs)
 
 
-def uncertainty(name: str, radius: float | None, support: str | None, intervals: Interval | None = None) -> RectangularSet | None:
+def uncertainty(
+    name: str,
+    radius: float | None,
+    support: str | None,
+    intervals: Interval | None = None,
+    s_rectangular: bool = False,
+    reward_radius: float | None = None,
+) -> RectangularSet | None:
     """Build a set from its flags; ``none`` gives None, and ``interval`` the intervals that came with a model."""
+    kernels = _kernels(name, radius, support, intervals)
+    if s_rectangular:
+        if kernels is None:
+            raise InvalidArgumentError("--s-rectangular shares a budget; --set none has none")
+        kernels = SRectangular(kernels)  # type: ignore[arg-type]
+    return kernels if reward_radius is None else UncertainRewards(reward_radius, kernels)
+
+
+def _kernels(name: str, radius: float | None, support: str | None, intervals: Interval | None) -> RectangularSet | None:
     if name == "none":
         return None
     kind = set_class(name)

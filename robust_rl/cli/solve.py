@@ -28,6 +28,8 @@ def solve(
     set_name: options.SetName,
     radius: options.Radius = None,
     support: options.SupportName = None,
+    s_rectangular: options.SharedBudget = False,
+    reward_radius: options.RewardRadius = None,
     discount: options.Discount = None,
     horizon: options.Horizon = None,
     env_arg: options.EnvArgs = None,
@@ -47,7 +49,7 @@ def solve(
     env_kwargs = options.environment_arguments(env_arg)
     world, intervals = options.environment(env, env_kwargs)
     agent = RobustVI(
-        world, options.uncertainty(set_name, radius, support, intervals),
+        world, options.uncertainty(set_name, radius, support, intervals, s_rectangular, reward_radius),
         discount=discount, horizon=horizon, env_kwargs=env_kwargs if world is env else {}, tol=tol,
     )  # fmt: skip
     run = RunDirectory(out) if out else RunDirectory.create(name=options.run_name("solve", env))

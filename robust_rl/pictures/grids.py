@@ -95,7 +95,7 @@ def _value_panel(made: Figure, ax: Any, solution: Solution, grid: Grid, model: T
     optimal = solution.optimal_actions
     for state in map(int, np.flatnonzero(~hidden)):
         for action in np.flatnonzero(optimal[state]):
-            chosen = action == solution.policy[state]
+            chosen = solution.policy[state, action] > 0 if solution.randomised else action == solution.policy[state]
             _arrow(ax, grid.cell(state), grid.directions[action], INK if chosen else "#8a8a8a", 1.4 if chosen else 0.8)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from robust_rl.errors import InvalidArgumentError
 from robust_rl.models import TabularMDP
@@ -70,7 +71,7 @@ class BackwardInduction:
         worst = [self.backup.worst_case(self.value[h + 1]) for h in range(self.horizon)]
         return Solution(
             value=self.value[:-1].copy(),
-            policy=self.action_values.argmax(axis=2),
+            policy=self._policy(),
             action_values=self.action_values.copy(),
             kernel=[kernel for kernel, _ in worst],
             rewards=[rewards for _, rewards in worst],
@@ -92,6 +93,11 @@ class BackwardInduction:
         check_same_problem(problem, self._problem())
         self.value, self.action_values = arrays["value"], arrays["action_values"]
         self.remaining = int(problem["remaining"])
+
+    def _policy(self) -> NDArray[Any]:
+        if not self.backup.uncertainty.randomises:
+            return np.asarray(self.action_values.argmax(axis=2))
+        return np.stack([self.backup(self.value[h + 1])[1] for h in range(self.horizon)])
 
     def _certificate(self) -> Certificate:
         stages = np.arange(self.horizon, 0, -1)[:, None]

@@ -7,6 +7,8 @@ References: Iyengar (2005), Nilim and El Ghaoui (2005).
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
@@ -48,7 +50,10 @@ class BellmanOperator:
         self.model, self.discount = model, discount
         self.uncertainty = Nominal() if uncertainty is None else uncertainty
         self.layout = self.uncertainty.lay_out(model)
-        self.rows = self.uncertainty.backup(self.layout, (model.num_states, model.num_actions), discount)
+        if self.uncertainty.sweeps is None or self.uncertainty.error:
+            # a root finder's equations hold for rows that sum to 1, which those in single precision don't to its accuracy
+            self.layout = self.layout.in_double_precision()
+        self.rows: Any = self.uncertainty.backup(self.layout, (model.num_states, model.num_actions), discount)
         self.groups = Groups.by_state(self.layout.rows, model.num_states, model.num_actions)
         rewards = (self.layout.reward, self.layout.row_reward[self.layout.rows], self.layout.outside)
         self._missing = 0.0
@@ -57,6 +62,7 @@ class BellmanOperator:
             self._missing = 2 * float(abs(sums[self.layout.rows] - 1).max(initial=0.0))
         self._largest_reward = max(float(abs(part).max(initial=0.0)) for part in rewards)
         self._first_rows = np.arange(model.num_states) * model.num_actions
+        self._first_action = np.eye(1, model.num_actions)
 
     def rounding(self, value: Array) -> float:
         """Return a bound on the error of one backup at a value: (row length + 8) eps max|z|, a root finder's, and what rows miss.
@@ -66,19 +72,30 @@ class BellmanOperator:
         largest = self._largest_reward + self.discount * float(max(value.max(initial=0.0), -value.min(initial=0.0)))
         return ((self.layout.width + 9) * float(np.finfo(np.float64).eps) + self.uncertainty.error + self._missing) * largest
 
-    def __call__(self, value: Array, groups: Groups | None = None) -> tuple[Array, NDArray[np.intp]]:
-        """Return ``T V`` (S,) and the greedy actions (S,), ties to the lowest index.
+    def __call__(self, value: Array, groups: Groups | None = None) -> tuple[Array, NDArray[Any]]:
+        """Return ``T V`` (S,) and the greedy actions (S,), ties to the lowest index; or probabilities (S, A) of a set that
+        randomises.
 
         With ``groups`` the maximum is over the rows of each group only: the rows of one policy give its operator T_pi.
         """
         values, rows = self.rows(value, self.groups if groups is None else groups)
+        if self.uncertainty.randomises:
+            return values, np.where(self.model.terminal[:, None], self._first_action, rows.reshape(self.model.action_mask.shape))
         return values, np.where(self.model.terminal, 0, rows - self._first_rows)
 
-    def q_values(self, value: Array) -> Array:
-        """Return Q (S, A): -inf for unavailable actions, 0 in terminal states."""
-        chosen = self.layout.rows.astype(np.uint64)
+    def q_values(self, value: Array, policy: Array | None = None) -> Array:
+        """Return Q (S, A): -inf for unavailable actions, 0 in terminal states.
+
+        Of a set that randomises, these are the values under the worst case against a policy, (S*A,) probabilities, by default
+        the optimal one; other sets' worst case is the same against all.
+        """
         q = np.repeat(np.where(self.model.terminal, 0.0, -np.inf), self.model.num_actions)
-        q[self.layout.rows], _ = self.rows(value, Groups(np.arange(len(chosen) + 1, dtype=np.uint64), chosen))
+        if self.uncertainty.randomises:
+            worst = self.rows.worst_case(value, self.layout.rows, kernel=False, policy=policy)
+            q[self.layout.rows] = worst.values[self.layout.rows]
+        else:
+            chosen = self.layout.rows.astype(np.uint64)
+            q[self.layout.rows], _ = self.rows(value, Groups(np.arange(len(chosen) + 1, dtype=np.uint64), chosen))
         return q.reshape(self.model.action_mask.shape)
 
     def policy_groups(self, policy: NDArray[np.intp]) -> Groups:
@@ -86,14 +103,16 @@ class BellmanOperator:
         live = np.flatnonzero(~self.model.terminal)
         return Groups.by_state(live * self.model.num_actions + policy[live], self.model.num_states, self.model.num_actions)
 
-    def worst_case(self, value: Array, rows: NDArray[np.intp] | None = None) -> tuple[sparse.csr_array, sparse.csr_array | Array]:
+    def worst_case(
+        self, value: Array, rows: NDArray[np.intp] | None = None, policy: Array | None = None
+    ) -> tuple[sparse.csr_array, sparse.csr_array | Array]:
         """Return the kernel that attains Q at V, CSR of shape (S*A, S), and its rewards.
 
         The rewards are r(s, a, s') in the layout of the kernel, or r(s, a) of shape (S, A) if the model has those. Rows that
         weren't asked for, and those of terminal states and masked actions, are empty. Rows are worked off in parts, so that
-        no more than the result itself is held.
+        no more than the result itself is held. The policy is as for :meth:`q_values`.
         """
-        layout = self.layout
+        layout, against = self.layout, {"policy": policy} if self.uncertainty.randomises else {}
         chosen = layout.rows if rows is None else np.sort(np.asarray(rows, dtype=np.int64))
         lengths = np.diff(layout.ptr)[chosen]
         size = int(lengths.sum()) + (len(chosen) if layout.outside.size else 0)
@@ -103,8 +122,10 @@ class BellmanOperator:
         reward = np.empty(size if layout.reward.size else 0)
         counts = np.zeros(len(layout.row_reward), dtype=np.int64)
         end = 0
-        for part in np.split(chosen, np.flatnonzero(np.diff(np.cumsum(lengths) // PART)) + 1):
-            _, _, q, outside_state, outside_mass = self.rows.worst_case(value, part)
+        # actions that share a budget stay together
+        cuts: Any = [] if self.uncertainty.randomises else np.flatnonzero(np.diff(np.cumsum(lengths) // PART)) + 1
+        for part in np.split(chosen, cuts):
+            _, _, q, outside_state, outside_mass = self.rows.worst_case(value, part, **against)
             end = _pack(
                 part, layout.ptr, layout.first, layout.indices, q, layout.reward, layout.row_reward,
                 outside_state, outside_mass, layout.outside, end, mass, column, reward, counts,

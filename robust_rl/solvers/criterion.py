@@ -51,7 +51,7 @@ def describe_problem(model: TabularMDP, uncertainty: RectangularSet | None) -> d
         "states": model.num_states,
         "actions": model.num_actions,
         "model": digest([model.csr(), model.rewards, model.start, model.terminal, model.action_mask]),
-        "uncertainty's arrays": digest(list(chosen.describe().values())),
+        "uncertainty's arrays": digest(_arguments(chosen)),
     }
 
 
@@ -63,6 +63,30 @@ def check_same_problem(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> N
                 f"the checkpoint is of another problem: its {name} is {found.get(name)!r}, not {value!r}; "
                 "choose another run directory"
             )
+
+
+def check_method_fits(uncertainty: object, method: str) -> str:
+    """Return the method to solve a set with: sets whose policies may be randomised take plain value iteration.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If such a set is given to a method that improves deterministic policies.
+    """
+    if not getattr(uncertainty, "randomises", False):
+        return method
+    if method not in ("auto", "value_iteration"):
+        raise InvalidArgumentError(
+            f"method is {method!r}, which works on deterministic policies; {uncertainty!r} may need a randomised one: "
+            "use 'value_iteration'"
+        )
+    return "value_iteration"
+
+
+def _arguments(uncertainty: RectangularSet) -> list[Any]:
+    """A set's arguments, and those of the sets in it."""
+    parts = [_arguments(x) if isinstance(x, RectangularSet) else [x] for x in uncertainty.describe().values()]
+    return [part for some in parts for part in some]
 
 
 def digest(values: list[Any]) -> str:

@@ -8,7 +8,7 @@ from typing import Protocol
 from robust_rl.errors import ConvergenceWarning, InvalidArgumentError, UnknownNameError, nearest
 from robust_rl.models import TabularMDP
 from robust_rl.solvers.backward_induction import BackwardInduction
-from robust_rl.solvers.criterion import check_criterion
+from robust_rl.solvers.criterion import check_criterion, check_method_fits
 from robust_rl.solvers.solution import Solution
 from robust_rl.solvers.value_iteration import ValueIteration
 from robust_rl.training import Trainable
@@ -38,6 +38,7 @@ def planner(
     discount, horizon = check_criterion(discount, horizon)
     if method not in METHODS:
         raise UnknownNameError(f"no method named {method!r}; known: {', '.join(METHODS)}{nearest(method, METHODS)}")
+    method = check_method_fits(uncertainty, method)
     if horizon is not None:
         return BackwardInduction(model, uncertainty, horizon=horizon)
     assert discount is not None

@@ -99,7 +99,7 @@ def policy_weights(model: TabularMDP, policy: ArrayLike) -> sparse.csr_array:
 
 def _solve(backup: BellmanOperator, value: Array, weights: sparse.csr_array) -> Array:
     """Value of the policy under the kernel that is worst at the given value."""
-    kernel, rewards = backup.worst_case(value, np.unique(weights.indices))
+    kernel, rewards = backup.worst_case(value, np.unique(weights.indices), _of_rows(weights))
     transitions = sparse.csr_array(weights @ kernel)
     if backup.discount == 1:
         _check_ends(transitions, backup.model.terminal)
@@ -133,6 +133,11 @@ def _finite_horizon(model: TabularMDP, policy: ArrayLike, uncertainty: Rectangul
     value = np.zeros((horizon + 1, model.num_states))
     for h in reversed(range(horizon)):
         weights = policy_weights(model, given if stationary else given[h])
-        q = backup.q_values(value[h + 1])
+        q = backup.q_values(value[h + 1], _of_rows(weights))
         value[h] = weights @ np.where(np.isneginf(q), 0.0, q).ravel()
     return value[:-1]
+
+
+def _of_rows(weights: sparse.csr_array) -> Array:
+    """The policy as one probability a row, (S*A,)."""
+    return np.asarray(weights.sum(axis=0)).ravel()

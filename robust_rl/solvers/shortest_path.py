@@ -35,7 +35,9 @@ def longest_time(backup: BellmanOperator) -> Array:
         If w isn't settled after 100,000 sweeps, so expected times are of that order.
     """
     model = backup.model
-    plain = BellmanOperator(model.replace(rewards=np.zeros((model.num_states, model.num_actions))), backup.uncertainty, 1.0)
+    plain = BellmanOperator(
+        model.replace(rewards=np.zeros((model.num_states, model.num_actions))), backup.uncertainty.of_kernels(), 1.0
+    )
     _refuse_improper(plain)
     time = np.zeros(model.num_states)
     for _ in range(SWEEPS):

@@ -23,6 +23,7 @@ class Solution:
     ================  ================================================================================================
     value             (S,), or (H, S) for horizon H: middle of the certificate
     policy            (S,) or (H, S) actions, greedy at the last iterate: its robust value is at least ``certificate.lower``;
+                      of a set that randomises, such as SRectangular, probabilities (S, A) or (H, S, A), to be drawn from;
                       where actions tie within the certificate, ``action_values`` may rank another first
     action_values     (S, A) or (H, S, A) robust Q of every action, -inf where unavailable
     kernel            worst-case kernel, CSR (S*A, S) by row s*A + a; for horizon H a list of H of them
@@ -37,7 +38,7 @@ class Solution:
     """
 
     value: Array
-    policy: NDArray[np.intp]
+    policy: NDArray[Any]
     action_values: Array
     kernel: Any
     rewards: Any
@@ -54,6 +55,11 @@ class Solution:
         best = self.action_values.max(axis=-1, keepdims=True)
         slack = 2 * self.certificate.gap + 1e-10 * abs(self.value).max(initial=0.0)
         return np.asarray(self.action_values >= best - slack)
+
+    @property
+    def randomised(self) -> bool:
+        """Whether the policy is probabilities, from which each action is drawn."""
+        return self.policy.ndim > self.value.ndim
 
     def at_first_stage(self) -> Solution:
         """Return the solution as seen at stage 0: itself, if stationary."""
@@ -89,7 +95,7 @@ class Solution:
         try:
             horizon, states = metadata["horizon"], arrays["value"].shape[-1]
             stages = range(1 if horizon is None else horizon)
-            matrices = {name: [_unpack(arrays, f"{name}.{h}", states) for h in stages] for name in ("kernel", "rewards")}
+            matrices = {name: [_matrix(arrays, f"{name}.{h}", states) for h in stages] for name in ("kernel", "rewards")}
             return cls(
                 value=arrays["value"],
                 policy=arrays["policy"],
@@ -118,34 +124,41 @@ def unpack_csr(arrays: dict[str, Any], name: str, columns: int) -> sparse.csr_ar
     return sparse.csr_array((data, indices, indptr), shape=(len(indptr) - 1, columns))
 
 
-def _unpack(arrays: dict[str, Any], name: str, columns: int) -> Any:
+def _matrix(arrays: dict[str, Any], name: str, columns: int) -> Any:
     return arrays[name] if name in arrays else unpack_csr(arrays, name, columns)
 
 
-def pack_arguments(arguments: dict[str, Any], arrays: dict[str, Any]) -> dict[str, Any]:
-    """Split a set's arguments into JSON values, returned, and arrays, added to ``arrays`` as ``set.<name>``."""
-    plain: dict[str, Any] = {}
-    for name, value in arguments.items():
-        if sparse.issparse(value):
-            arrays |= pack_csr(f"set.{name}", value)
-            plain[name] = {"csr": value.shape[1]}
-        elif isinstance(value, np.ndarray):
-            arrays[f"set.{name}"] = value
-            plain[name] = {"array": True}
-        else:
-            plain[name] = value
-    return plain
+def pack_arguments(arguments: dict[str, Any], arrays: dict[str, Any], prefix: str = "set") -> dict[str, Any]:
+    """Split a set's arguments into JSON values, returned, and arrays, added to ``arrays`` as ``set.<name>``.
+
+    An argument that is itself a set is packed likewise, under ``set.<name>.<its argument>``.
+    """
+    return {name: _pack(value, arrays, f"{prefix}.{name}") for name, value in arguments.items()}
 
 
-def unpack_arguments(plain: dict[str, Any], arrays: dict[str, Any]) -> dict[str, Any]:
+def unpack_arguments(plain: dict[str, Any], arrays: dict[str, Any], prefix: str = "set") -> dict[str, Any]:
     """Inverse of :func:`pack_arguments`."""
-    arguments: dict[str, Any] = {}
-    for name, value in plain.items():
-        if isinstance(value, dict):
-            arguments[name] = unpack_csr(arrays, f"set.{name}", value["csr"]) if "csr" in value else arrays[f"set.{name}"]
-        else:
-            arguments[name] = value
-    return arguments
+    return {name: _unpack(value, arrays, f"{prefix}.{name}") for name, value in plain.items()}
+
+
+def _pack(value: Any, arrays: dict[str, Any], name: str) -> Any:
+    if isinstance(value, RectangularSet):
+        return {"set": value.name, "arguments": pack_arguments(value.describe(), arrays, name)}
+    if sparse.issparse(value):
+        arrays |= pack_csr(name, value)
+        return {"csr": value.shape[1]}
+    if isinstance(value, np.ndarray):
+        arrays[name] = value
+        return {"array": True}
+    return value
+
+
+def _unpack(value: Any, arrays: dict[str, Any], name: str) -> Any:
+    if not isinstance(value, dict):
+        return value
+    if "set" in value:
+        return from_description(value["set"], unpack_arguments(value["arguments"], arrays, name))
+    return unpack_csr(arrays, name, value["csr"]) if "csr" in value else arrays[name]
 
 
 def _as_list(matrix: Any) -> list[Any]:

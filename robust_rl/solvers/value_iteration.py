@@ -64,7 +64,7 @@ class ValueIteration:
         self.backup = BellmanOperator(model, uncertainty, self.discount)
         self._time = longest_time(self.backup) if discount == 1 else None
         self.value = np.zeros(model.num_states)
-        self.policy: NDArray[np.intp] = np.zeros(model.num_states, dtype=np.intp)
+        self.policy: NDArray[Any] = np.zeros(model.num_states, dtype=np.intp)
         infinite = np.where(model.terminal, 0.0, np.inf)
         self.certificate = Certificate(-infinite, infinite)
         self._history: list[tuple[float, float, float]] = []

@@ -10,6 +10,7 @@ from robust_rl.errors import FileFormatError, UnknownNameError, nearest
 from robust_rl.uncertainty.base import RadiusSet, RectangularSet, SupportedSet, WorstCase
 from robust_rl.uncertainty.chi_square import ChiSquare
 from robust_rl.uncertainty.contamination import Contamination
+from robust_rl.uncertainty.custom import CustomSet
 from robust_rl.uncertainty.cvar import CVaR
 from robust_rl.uncertainty.interval import Interval, LInfinity
 from robust_rl.uncertainty.kl import KL
@@ -18,7 +19,9 @@ from robust_rl.uncertainty.l2 import L2
 from robust_rl.uncertainty.metrics import graph_metric
 from robust_rl.uncertainty.nominal import Nominal
 from robust_rl.uncertainty.reverse_kl import ReverseKL
+from robust_rl.uncertainty.s_rectangular import SRectangular
 from robust_rl.uncertainty.total_variation import TotalVariation
+from robust_rl.uncertainty.uncertain_rewards import UncertainRewards
 from robust_rl.uncertainty.wasserstein import Wasserstein
 from robust_rl.uncertainty.weighted_l1 import WeightedL1
 
@@ -39,8 +42,11 @@ SETS: dict[str, type[RectangularSet]] = {
         Interval,
     )
 }
+# sets that a name and a number don't make: around other sets, or of functions
+COMPOSED: dict[str, type[RectangularSet]] = {s.name: s for s in (SRectangular, UncertainRewards, CustomSet)}
 
 __all__ = [
+    "COMPOSED",
     "KL",
     "L1",
     "L2",
@@ -48,14 +54,17 @@ __all__ = [
     "CVaR",
     "ChiSquare",
     "Contamination",
+    "CustomSet",
     "Interval",
     "LInfinity",
     "Nominal",
     "RadiusSet",
     "RectangularSet",
     "ReverseKL",
+    "SRectangular",
     "SupportedSet",
     "TotalVariation",
+    "UncertainRewards",
     "Wasserstein",
     "WeightedL1",
     "WorstCase",
@@ -76,10 +85,11 @@ def from_description(name: str, arguments: dict[str, Any]) -> RectangularSet | N
     """Rebuild a set from its name and ``describe()``; ``"none"`` gives None, the nominal problem."""
     if name == Nominal.name:
         return None
-    if name not in SETS:
+    known = SETS | COMPOSED
+    if name not in known:
         raise FileFormatError(f"the file holds an uncertainty set {name!r} that this version doesn't know")
     restored = {
         key: value.astype(bool) if key == "support" and isinstance(value, np.ndarray) else value
         for key, value in arguments.items()
     }
-    return SETS[name](**restored)
+    return known[name].restore(restored)

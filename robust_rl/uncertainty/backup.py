@@ -82,7 +82,7 @@ class RowBackup:
         count = len(groups.ptr) - 1
         out, best = np.empty(count), np.empty(count, np.uint64)
         run = self._full_rows if self.layout.shares_order else self._short_rows
-        run(self._sweeps, _readonly(np.ascontiguousarray(value)), groups, out, best)
+        run(self._sweeps, readonly(np.ascontiguousarray(value)), groups, out, best)
         out[groups.ptr[1:] == groups.ptr[:-1]] = 0.0
         return out, best.view(np.int64)
 
@@ -110,16 +110,16 @@ class RowBackup:
                 np.uint64(first), np.uint64(last), scratch, out, best,
             )  # fmt: skip
 
-        run_blocks(block, _blocks(groups, len(self.layout.p) / max(len(self.layout.rows), 1)))
+        run_blocks(block, even_blocks(groups, len(self.layout.p) / max(len(self.layout.rows), 1)))
 
     def _full_rows(self, sweeps: Any, value: Array, groups: Groups, out: Array, best: Index) -> None:
         z = self.discount * value
-        if self._ranks is None or not _ascending(value, self._ranks):
+        if self._ranks is None or not is_ascending(value, self._ranks):
             self._ranks = np.argsort(value, kind="stable")
         ranks, lowest = self._ranks, z.min(initial=np.inf)
         if self._rows is None:
             p, u, radius, slack = self._parameters()
-            self._rows = (self.layout.ptr.view(np.uint64), *map(_readonly, (p, u, self.layout.row_reward)), radius, slack)
+            self._rows = (self.layout.ptr.view(np.uint64), *map(readonly, (p, u, self.layout.row_reward)), radius, slack)
         rows = self._rows
 
         def block(first: int, last: int) -> None:
@@ -127,7 +127,7 @@ class RowBackup:
                 *rows, self.memory, z, ranks, lowest, groups.ptr, groups.rows, np.uint64(first), np.uint64(last), out, best
             )  # fmt: skip
 
-        run_blocks(block, _blocks(groups, len(z)))
+        run_blocks(block, even_blocks(groups, len(z)))
 
     def _by_worst_case(self, value: Array, groups: Groups) -> tuple[Array, NDArray[np.int64]]:
         rows = groups.rows.astype(np.int64)
@@ -163,17 +163,15 @@ class RowBackup:
             ptr = layout.ptr.view(np.uint64)
             entries: tuple[Any, ...] = (indices.view(np.uint32), p, u, reward)
             if not ordered:
-                entries = tuple(map(_readonly, entries))
-            self._rows = (ptr, *entries, _readonly(layout.row_reward), radius, slack)
+                entries = tuple(map(readonly, entries))
+            self._rows = (ptr, *entries, readonly(layout.row_reward), radius, slack)
         return self._rows
 
     def _parameters(self) -> tuple[Array, Array | None, Array, Array]:
-        # a root finder's equations hold for rows that sum to 1, which those in single precision don't to its accuracy
-        layout = self.layout.in_double_precision() if self.uncertainty.error else self.layout
-        return self.uncertainty.parameters(layout, self.radii, self.bounds)
+        return self.uncertainty.parameters(self.layout, self.radii, self.bounds)
 
 
-def _readonly(array: Any) -> Any:
+def readonly(array: Any) -> Any:
     """A view that can't be written, so that one compiled kernel serves whatever arrays a caller owns."""
     if array is None:
         return None
@@ -182,7 +180,7 @@ def _readonly(array: Any) -> Any:
     return view
 
 
-def _blocks(groups: Groups, width: float) -> list[int]:
+def even_blocks(groups: Groups, width: float) -> list[int]:
     """Borders of blocks of states with about as many entries each."""
     count = len(groups.ptr) - 1
     parts = int(min(num_threads(), max(1, len(groups.rows) * width // THREADED)))
@@ -191,7 +189,7 @@ def _blocks(groups: Groups, width: float) -> list[int]:
 
 
 @njit
-def _ascending(value, order):  # type: ignore[no-untyped-def]
+def is_ascending(value, order):  # type: ignore[no-untyped-def]
     """Whether an order of the states is still that of a stable sort."""
     for t in range(1, len(order)):
         a, b = order[t - 1], order[t]

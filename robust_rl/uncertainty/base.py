@@ -53,8 +53,9 @@ class RectangularSet:
     sweeps: ClassVar[Sweeps | None] = None
     sort: ClassVar[bool] = True
     every_state: ClassVar[bool] = False
-    error: ClassVar[float] = 0.0
+    error: float = 0.0
     support: Support = "nominal"
+    randomises: bool = False  # whether optimal policies may be randomised
 
     def radii(self, shape: tuple[int, ...]) -> Array:
         """Return one radius a row, (n,), for rows laid out in ``shape``."""
@@ -75,6 +76,10 @@ class RectangularSet:
     def backup(self, layout: Layout, shape: tuple[int, ...], discount: float) -> RowBackup:
         """Return the set on a layout whose rows have the given shape."""
         return RowBackup(self, layout, self.radii(shape), discount)
+
+    def of_kernels(self) -> RectangularSet:
+        """Return an (s,a)-rectangular set that contains every kernel of this one, and leaves the rewards alone."""
+        return self
 
     def check(self, layout: Layout, where: Callable[[int], str]) -> None:
         """Raise InvalidUncertaintyError if the set is empty for a row of the layout; ``where`` names a row."""
@@ -106,21 +111,22 @@ class RectangularSet:
             If p isn't a distribution, shapes disagree, or the support can't be told.
         """
         p, z = np.asarray(p), np.asarray(z)
+        layout, shape = self._lay_out_rows(p, z, allowed)
+        values, multipliers, q, *_ = self.backup(layout, shape, 0.0).worst_case(np.zeros(p.shape[-1]), layout.rows)
+        answer = values.reshape(shape), full_rows(layout, q).reshape(*shape, -1), multipliers.reshape(shape)
         single = p.dtype == z.dtype == np.float32
+        parts: Any = [part.astype(np.float32) for part in answer] if single else answer
+        return WorstCase(*parts)
+
+    def _lay_out_rows(self, p: NDArray[Any], z: NDArray[Any], allowed: ArrayLike | None) -> tuple[Layout, tuple[int, ...]]:
+        """Lay out rows that belong to no model, and return their shape; z enters as r(s,a,s'), with V = 0."""
         p, z = _checked_rows(p, z)
         p = np.broadcast_to(p, np.broadcast_shapes(p.shape, z.shape))
         shape, states = p.shape[:-1], p.shape[-1]
         pattern = self._allowed(p, allowed).reshape(-1, states)
-        flat = p.reshape(-1, states)
-        layout = _single_rows(flat, np.broadcast_to(z, p.shape).reshape(-1, states), pattern)
+        layout = _single_rows(p.reshape(-1, states), np.broadcast_to(z, p.shape).reshape(-1, states), pattern)
         self.check(layout, lambda row: str(tuple(int(i) for i in np.unravel_index(row, shape))) if shape else "p")
-        # z enters as r(s,a,s'), with V = 0
-        values, multipliers, q, *_ = self.backup(layout, shape, 0.0).worst_case(np.zeros(states), layout.rows)
-        full = np.zeros(flat.shape)
-        full[np.repeat(layout.rows, np.diff(layout.ptr)), layout.indices] = q
-        answer = values.reshape(shape), full.reshape(p.shape), multipliers.reshape(shape)
-        parts: Any = [part.astype(np.float32) for part in answer] if single else answer
-        return WorstCase(*parts)
+        return layout, shape
 
     def _allowed(self, p: Array, allowed: ArrayLike | None) -> NDArray[np.bool_]:
         if allowed is not None:
@@ -149,6 +155,11 @@ class RectangularSet:
 
     __hash__ = None  # type: ignore[assignment]
 
+    @classmethod
+    def restore(cls, arguments: dict[str, Any]) -> RectangularSet:
+        """Rebuild a set from what :meth:`describe` returned."""
+        return cls(**arguments)
+
     def describe(self) -> dict[str, Any]:
         """Return the constructor's arguments, from which :func:`robust_rl.uncertainty.from_description` rebuilds the set."""
         raise NotImplementedError(f"{type(self).__name__} must return its constructor's arguments")
@@ -171,7 +182,7 @@ class RadiusSet(RectangularSet):
     argument: ClassVar[str] = "radius"
 
     def __init__(self, radius: ArrayLike) -> None:
-        self.radius = _checked_radius(radius, f"{type(self).__name__}: {self.argument}", self.norm, self.largest)
+        self.radius = checked_radius(radius, f"{type(self).__name__}: {self.argument}", self.norm, self.largest)
 
     def radii(self, shape: tuple[int, ...]) -> Array:
         """Return one radius a row. Raises InvalidUncertaintyError if an array of radii doesn't fit the rows."""
@@ -203,7 +214,14 @@ class SupportedSet(RadiusSet):
         return {"radius": self.radius, "support": self.support}
 
 
-def _checked_radius(radius: ArrayLike, name: str, norm: str, largest: float) -> float | Array:
+def full_rows(layout: Layout, of_entries: Array) -> Array:
+    """Return what a layout has of each entry as (n, S), 0 elsewhere."""
+    full = np.zeros((len(layout.rows), layout.num_states))
+    full[np.repeat(layout.rows, np.diff(layout.ptr)), layout.indices] = of_entries
+    return full
+
+
+def checked_radius(radius: ArrayLike, name: str, norm: str, largest: float) -> float | Array:
     """Return the radius, scalar or array, or raise InvalidUncertaintyError naming the set, its norm and the allowed range."""
     try:
         values = np.asarray(radius, dtype=np.float64)
@@ -244,6 +262,8 @@ def _single_rows(p: Array, z: Array, allowed: NDArray[np.bool_]) -> Layout:
 
 
 def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, RectangularSet) or isinstance(other, RectangularSet):
+        return bool(one == other)
     if sparse.issparse(one) or sparse.issparse(other):
         return bool(sparse.issparse(one) and sparse.issparse(other) and one.shape == other.shape and (one != other).nnz == 0)
     return bool(np.array_equal(one, other))

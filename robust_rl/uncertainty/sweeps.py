@@ -83,7 +83,7 @@ def folded(start: Any, step: Any, finish: Any, *, ordered: bool) -> Any:
                         state = step(state, z, p[e], second, radius[i], slack[i])
                     if in_order:
                         break
-                    _sort_row(ptr[i], ptr[i + ONE], indices, p, u, reward, value, discount, scratch)
+                    sort_row(ptr[i], ptr[i + ONE], indices, p, u, reward, value, discount, scratch)
                 if ordered:
                     e = ptr[i]
                     z = discount * value[indices[e]]
@@ -130,7 +130,7 @@ def gathered(worst: Any, *, ordered: bool) -> Any:
                         z[k] = z_k
                     if in_order:
                         break
-                    _sort_row(a, b, indices, p, u, reward, value, discount, scratch)
+                    sort_row(a, b, indices, p, u, reward, value, discount, scratch)
                 lowest = outside[min(i, np.uint64(len(outside)) - ONE)]
                 second = z
                 if u is not None:
@@ -182,7 +182,7 @@ def lowest_on_support(p, z, order):  # type: ignore[no-untyped-def]
 
 
 @inline
-def _sort_row(first, last, indices, p, u, reward, value, discount, scratch):  # type: ignore[no-untyped-def]
+def sort_row(first, last, indices, p, u, reward, value, discount, scratch):  # type: ignore[no-untyped-def]
     """Bring a row's entries into ascending order of z, then of state: by insertion, which is fast where little has changed."""
     z = scratch[: last - first]
     for k in range(len(z)):

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from robust_rl._numba import dot, njit
 from robust_rl._threads import num_threads, run_blocks
-from robust_rl.uncertainty.backup import THREADED, Groups, RowBackup, RowsWorstCase, _blocks, _readonly
+from robust_rl.uncertainty.backup import THREADED, Groups, RowBackup, RowsWorstCase, even_blocks, readonly
 from robust_rl.uncertainty.layout import EMPTY, Layout
 from robust_rl.uncertainty.metrics import Neighbours
 
@@ -95,7 +95,7 @@ class TransportBackup(RowBackup):
         z = self.discount * value
         shared = None if layout.reward.size else self._envelopes(z)
         chosen, width = np.ascontiguousarray(rows, dtype=np.int64), layout.width
-        p, reward, row_reward = map(_readonly, (layout.p, layout.reward, layout.row_reward))
+        p, reward, row_reward = map(readonly, (layout.p, layout.reward, layout.row_reward))
         capacity = width * int(np.diff(near.ptr).max(initial=0))
 
         def block(first: int, last: int) -> None:
@@ -130,12 +130,12 @@ class TransportBackup(RowBackup):
         order = np.argsort(-segments[-1], kind="stable")
         segments = tuple(part[order] for part in segments[:-1])
         notes: Any = _notes(z, *segments)
-        rows: Any = (self.layout.ptr, _readonly(self.layout.p), _readonly(self.layout.row_reward), self.radii)
+        rows: Any = (self.layout.ptr, readonly(self.layout.p), readonly(self.layout.row_reward), self.radii)
 
         def block(first: int, last: int) -> None:
             _noted_sweep(*rows, *segments, *notes, *_signed(groups), first, last, out, best)  # type: ignore[call-arg]
 
-        run_blocks(block, _blocks(groups, len(z)))
+        run_blocks(block, even_blocks(groups, len(z)))
 
     def _heap_rows(self, z: Array, envelopes: Envelopes, groups: Groups, out: Array, best: NDArray[np.int64]) -> None:
         if self._reached is None:
@@ -145,11 +145,11 @@ class TransportBackup(RowBackup):
 
         def block(first: int, last: int) -> None:
             _heap_sweep(
-                ptr, state, p, _readonly(self.layout.row_reward), self.radii, z, self.neighbours, envelopes, width,
+                ptr, state, p, readonly(self.layout.row_reward), self.radii, z, self.neighbours, envelopes, width,
                 *_signed(groups), first, last, out, best,
             )  # fmt: skip
 
-        run_blocks(block, _blocks(groups, len(p) / max(len(self.layout.rows), 1)))
+        run_blocks(block, even_blocks(groups, len(p) / max(len(self.layout.rows), 1)))
 
 
 def _signed(groups: Groups) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -155,4 +155,5 @@ CASES = [
         "l2", lambda p, r, s: rr.L2(r, support=s),
         dual=duals.l2, distance=lambda q, p: float(np.linalg.norm(q - p)), splits=False, tolerance=1e-6, instances=200,
     ),
+    Case("uncertain-rewards", lambda p, r, s: rr.UncertainRewards(0.0, rr.TotalVariation(r, support=s)), _tv),
 ]  # fmt: skip
