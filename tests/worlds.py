@@ -28,3 +28,8 @@ def random_model(seed, *, states=5, actions=3, transition_rewards=True, sparse=F
         p = csr_array(p.reshape(-1, states))
         r = csr_array(r.reshape(-1, states)) if transition_rewards else r
     return rr.TabularMDP(p, r, start=start, terminal=ends, action_mask=mask)
+
+
+def expected_rewards(kernel, rewards):
+    """Mean reward of each row of a worst kernel, whose rewards are r(s,a,s') beside it or r(s,a)."""
+    return np.asarray(kernel.multiply(rewards).sum(axis=1)).ravel() if sparse.issparse(rewards) else rewards.ravel()

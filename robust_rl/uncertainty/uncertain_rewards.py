@@ -86,8 +86,9 @@ class UncertainRewards(RectangularSet):
 
         Arguments and errors as of :meth:`RectangularSet.worst_case`; the radius must fit the rows.
         """
-        shape = np.shape(p)[:-1]
-        return self.kernels.worst_case(p, np.asarray(z, dtype=np.float64) - self._lower(shape)[..., None], allowed=allowed)
+        p, z = np.asarray(p), np.asarray(z)
+        lowered = z - self._lower(p.shape[:-1])[..., None]
+        return self.kernels.worst_case(p, lowered.astype(np.result_type(z.dtype, np.float32)), allowed=allowed)
 
     def _lower(self, shape: tuple[int, ...]) -> Array:
         try:
