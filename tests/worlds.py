@@ -2,6 +2,7 @@
 
 import gymnasium
 import numpy as np
+from scipy import sparse as scipy_sparse
 
 import robust_rl as rr
 
@@ -32,4 +33,4 @@ def random_model(seed, *, states=5, actions=3, transition_rewards=True, sparse=F
 
 def expected_rewards(kernel, rewards):
     """Mean reward of each row of a worst kernel, whose rewards are r(s,a,s') beside it or r(s,a)."""
-    return np.asarray(kernel.multiply(rewards).sum(axis=1)).ravel() if sparse.issparse(rewards) else rewards.ravel()
+    return np.asarray(kernel.multiply(rewards).sum(axis=1)).ravel() if scipy_sparse.issparse(rewards) else rewards.ravel()

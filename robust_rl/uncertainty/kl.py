@@ -16,7 +16,7 @@ import math
 
 import numpy as np
 
-from robust_rl._numba import dot, exp, njit, vectorised
+from robust_rl._numba import dot, exp_and_expm1, njit, vectorised
 from robust_rl.uncertainty.base import NEGLIGIBLE, Array, RadiusSet
 from robust_rl.uncertainty.layout import Layout
 from robust_rl.uncertainty.sweeps import Sweeps, gathered, lowest_on_support, shared
@@ -123,16 +123,16 @@ def _worst(p, u, z, order, lowest, sigma, least, t):  # type: ignore[no-untyped-
         return lowest, 0.0
     top = z[order[len(z) - 1]] - lowest
     if t <= 0.0:
-        total, first, second = _tilted_moments(p, z, lowest, 0.0)
-        variance = second / total - (first / total) ** 2
+        _, _, first, second = _tilted_moments(p, z, lowest, 0.0)
+        variance = second - first * first
         t = math.sqrt(2.0 * sigma / variance) if variance > 0.0 else 1.0 / top
     low, high = 0.0, np.inf
     value = lowest
     for _ in range(ITERATIONS):
-        total, first, second = _tilted_moments(p, z, lowest, t)
+        total, loss, first, second = _tilted_moments(p, z, lowest, t)
         mean = first / total
         variance = max(second / total - mean * mean, 0.0)
-        error = -t * mean - math.log(total) - sigma
+        error = -t * mean - (math.log(total) if total < 0.5 else math.log1p(loss)) - sigma
         value = lowest + mean + error / t
         slope = t * variance
         step = -error / slope if slope > 0.0 else np.inf
@@ -152,15 +152,18 @@ def _worst(p, u, z, order, lowest, sigma, least, t):  # type: ignore[no-untyped-
 
 @vectorised
 def _tilted_moments(p, z, lowest, t):  # type: ignore[no-untyped-def]
-    """Sums of w, w y and w y^2 for y = z - lowest and w = p exp(-t y)."""
-    total = first = second = 0.0
+    """Sums of w, w - p, w y and w y^2 for y = z - lowest and w = p exp(-t y); for small t the second is lost in the first."""
+    total = loss = first = second = 0.0
     for i in range(len(p)):
-        y = max(z[i] - lowest, 0.0)  # states that p doesn't reach may lie lower; their weight is 0
-        w = p[i] * exp(-t * y)
+        y = z[i] - lowest
+        y = y if y > 0.0 else 0.0  # states that p doesn't reach may lie lower; their weight is 0
+        kept, change = exp_and_expm1(-t * y)
+        w = p[i] * kept
         total += w
+        loss += p[i] * change
         first += w * y
         second += w * y * y
-    return total, first, second
+    return total, loss, first, second
 
 
 _short_rows = gathered(_worst, ordered=True)
