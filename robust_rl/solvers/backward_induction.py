@@ -43,9 +43,7 @@ class BackwardInduction:
 
     method = "backward induction"
 
-    def __init__(
-        self, model: TabularMDP, uncertainty: RectangularSet | None, *, horizon: int, device: Any = "cpu"
-    ) -> None:
+    def __init__(self, model: TabularMDP, uncertainty: RectangularSet | None, *, horizon: int, device: Any = "cpu") -> None:
         _, stages = check_criterion(None, horizon)
         assert stages is not None
         self.model, self.uncertainty, self.horizon = check_model(model), uncertainty, stages

@@ -44,9 +44,7 @@ class BellmanOperator:
         If the device isn't there, or the set doesn't run on it.
     """
 
-    def __init__(
-        self, model: TabularMDP, uncertainty: RectangularSet | None, discount: float, *, device: Any = "cpu"
-    ) -> None:
+    def __init__(self, model: TabularMDP, uncertainty: RectangularSet | None, discount: float, *, device: Any = "cpu") -> None:
         place = torch_device(device)
         check_model(model)
         if uncertainty is not None and not isinstance(uncertainty, RectangularSet):

@@ -38,8 +38,8 @@ def torch_device(device: Any) -> torch.device | None:
         raise InvalidArgumentError(f'device is {device!r}; expected "cpu", "cuda", "cuda:1" or a torch.device') from None
     if found.type == "cuda" and not torch.cuda.is_available():
         raise InvalidArgumentError(
-            f"device is {str(found)!r}, but torch {torch.__version__} finds no CUDA GPU here; install a driver and a build of torch "
-            f"with CUDA (https://pytorch.org/get-started), or {REMEDY}"
+            f"device is {str(found)!r}, but torch {torch.__version__} finds no CUDA GPU here; install a driver and a build of "
+            f"torch with CUDA (https://pytorch.org/get-started), or {REMEDY}"
         )
     try:
         torch.zeros(1, dtype=torch.float64, device=found)

@@ -90,7 +90,7 @@ class Block:
 
 
 class Plan(NamedTuple):
-    """Tables of the rows that some groups use, and each group's rows, (groups, largest group), filled up with one row too many."""
+    """Tables of rows that some groups use; each group's rows, (groups, largest group), filled up with one row too many."""
 
     blocks: list[Block]
     table: Tensor

@@ -206,7 +206,7 @@ def _stretch(data: Sequence[Tensor], x: Tensor) -> tuple[Tensor, ...]:
 
 
 def _burg(p: Tensor, above: Tensor, middle: Tensor) -> Tensor:
-    """E log x + log E 1/x for x = ``above`` of mean ``middle``, from u = x / middle - 1, so that nothing cancels where u is small."""
+    """E log x + log E 1/x for x = ``above`` of mean ``middle``, from u = x / middle - 1: nothing cancels where u is small."""
     ratio = above / middle[:, None]
     u = ratio - 1
     series = 1 / 4 - u * (1 / 5 - u * (1 / 6 - u * (1 / 7 - u / 8)))
@@ -270,7 +270,7 @@ def _fill(room: Tensor, z: Tensor, budget: Tensor, *, from_top: bool) -> tuple[T
     width, left = room.shape[1], budget
     weighed = torch.zeros_like(budget)
     piece = width if width <= NARROW else -(-width // PARTS)
-    negligible = width * torch.finfo(room.dtype).eps / 8
+    negligible = width * torch.finfo(room.dtype).eps / 8 * budget  # a fraction of the rounding that certificates allow for
     for start in range(0, width, piece):
         end = min(start + piece, width)
         part = slice(width - end, width - start) if from_top else slice(start, end)
@@ -279,15 +279,16 @@ def _fill(room: Tensor, z: Tensor, budget: Tensor, *, from_top: bool) -> tuple[T
         before = here.cumsum(1).sub_(here)
         taken = torch.minimum(here, before.neg_().add_(left[:, None]).clamp_(min=0))
         weighed = weighed + _weigh(taken, order)
-        left = (left - taken.sum(1)).clamp_(min=0)
-        if end < width and not bool((left > negligible).any()):
+        left = left - taken.sum(1)
+        left = torch.where(left > negligible, left, 0.0)  # so that no row depends on whether others go on
+        if end < width and not bool(left.any()):
             break
     return budget - left, weighed, left
 
 
 def _weigh(p: Tensor, z: Tensor) -> Tensor:
-    """Sum of p z over each row."""
-    return torch.mv(p, z[0]) if len(z) == 1 else (p * z).sum(1)
+    """Sum of p z over each row. BLAS would be one pass, but may give equal rows different bits, which breaks ties at random."""
+    return (p * z).sum(1)
 
 
 def _lowest(rows: Rows) -> Tensor:
