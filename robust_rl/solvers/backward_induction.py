@@ -33,6 +33,8 @@ class BackwardInduction:
     uncertainty : RectangularSet or None
     horizon : int
         Number of decisions H, at least 1.
+    device : str or torch.device
+        Where the sweeps run; see :class:`BellmanOperator`.
 
     Raises
     ------
@@ -42,11 +44,11 @@ class BackwardInduction:
 
     method = "backward induction"
 
-    def __init__(self, model: TabularMDP, uncertainty: RectangularSet | None, *, horizon: int) -> None:
+    def __init__(self, model: TabularMDP, uncertainty: RectangularSet | None, *, horizon: int, device: Any = "cpu") -> None:
         _, stages = check_criterion(None, horizon)
         assert stages is not None
         self.model, self.uncertainty, self.horizon = check_model(model), uncertainty, stages
-        self.backup = BellmanOperator(model, uncertainty, 1.0)
+        self.backup = BellmanOperator(model, uncertainty, 1.0, device=device)
         self.remaining = self.horizon
         self.value = np.zeros((self.horizon + 1, model.num_states))
         self.action_values = np.zeros((self.horizon, model.num_states, model.num_actions))

@@ -17,6 +17,7 @@ from robust_rl._numba import njit
 from robust_rl.errors import InvalidUncertaintyError
 from robust_rl.models import TabularMDP
 from robust_rl.solvers.criterion import check_model
+from robust_rl.solvers.device import torch_device
 from robust_rl.uncertainty import Nominal, RectangularSet
 from robust_rl.uncertainty.backup import Groups
 
@@ -34,14 +35,19 @@ class BellmanOperator:
         ``None`` is the nominal problem.
     discount : float
         gamma in [0, 1].
+    device : str or torch.device
+        Where the sweeps run; see :func:`robust_rl.solvers.device.torch_device`. Worst cases are worked out on the processor.
 
     Raises
     ------
     InvalidUncertaintyError
         If the set doesn't fit the model.
+    InvalidArgumentError, MissingDependencyError
+        If the device isn't there, or the set doesn't run on it.
     """
 
-    def __init__(self, model: TabularMDP, uncertainty: RectangularSet | None, discount: float) -> None:
+    def __init__(self, model: TabularMDP, uncertainty: RectangularSet | None, discount: float, *, device: Any = "cpu") -> None:
+        place = torch_device(device)
         check_model(model)
         if uncertainty is not None and not isinstance(uncertainty, RectangularSet):
             raise InvalidUncertaintyError(
@@ -50,10 +56,14 @@ class BellmanOperator:
         self.model, self.discount = model, discount
         self.uncertainty = Nominal() if uncertainty is None else uncertainty
         self.layout = self.uncertainty.lay_out(model)
-        if self.uncertainty.sweeps is None or self.uncertainty.error:
+        if self.uncertainty.sweeps is None or self.uncertainty.error or place is not None:
             # a root finder's equations hold for rows that sum to 1, which those in single precision don't to its accuracy
             self.layout = self.layout.in_double_precision()
         self.rows: Any = self.uncertainty.backup(self.layout, (model.num_states, model.num_actions), discount)
+        if place is not None:
+            from robust_rl.uncertainty.torch_backup import TorchBackup
+
+            self.rows = TorchBackup(self.rows, place)
         self.groups = Groups.by_state(self.layout.rows, model.num_states, model.num_actions)
         rewards = (self.layout.reward, self.layout.row_reward[self.layout.rows], self.layout.outside)
         self._missing = 0.0

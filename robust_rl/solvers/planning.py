@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import Protocol
+from typing import Any, Protocol
 
 from robust_rl.errors import ConvergenceWarning, InvalidArgumentError, UnknownNameError, nearest
 from robust_rl.models import TabularMDP
@@ -33,6 +33,7 @@ def planner(
     horizon: int | None = None,
     method: str = "auto",
     tol: float = 1e-6,
+    device: Any = "cpu",
 ) -> Planner:
     """Return the solver that :func:`solve` runs, before its first step. Arguments and errors as there."""
     discount, horizon = check_criterion(discount, horizon)
@@ -40,9 +41,9 @@ def planner(
         raise UnknownNameError(f"no method named {method!r}; known: {', '.join(METHODS)}{nearest(method, METHODS)}")
     method = check_method_fits(uncertainty, method)
     if horizon is not None:
-        return BackwardInduction(model, uncertainty, horizon=horizon)
+        return BackwardInduction(model, uncertainty, horizon=horizon, device=device)
     assert discount is not None
-    return ValueIteration(model, uncertainty, discount=discount, tol=tol)
+    return ValueIteration(model, uncertainty, discount=discount, tol=tol, device=device)
 
 
 def solve(
@@ -55,7 +56,7 @@ def solve(
     tol: float = 1e-6,
     max_iterations: int | None = None,
     seed: int = 0,
-    device: str = "cpu",
+    device: Any = "cpu",
 ) -> Solution:
     """Compute an optimal robust policy and bounds that prove it.
 
@@ -78,8 +79,9 @@ def solve(
 
     seed : int
         Of methods that draw at random; none of the present ones does.
-    device : {"cpu"}
-        Where the sweeps run.
+    device : str or torch.device
+        Where the sweeps run: ``"cpu"`` compiled on the processor, else torch on that device, ``"cuda"`` or ``"cuda:1"``
+        (``torch.device("cpu")`` is torch on the processor). The worst case is worked out on the processor, once.
 
     Returns
     -------
@@ -88,7 +90,9 @@ def solve(
     Raises
     ------
     InvalidArgumentError, InvalidUncertaintyError
-        If an argument is out of range, or the set doesn't fit the model.
+        If an argument is out of range, the set doesn't fit the model, or the device isn't there.
+    MissingDependencyError
+        If a device asks for torch and that isn't installed.
 
     Examples
     --------
@@ -97,9 +101,7 @@ def solve(
     >>> round(float(solution.value[0]), 6), solution.certificate.gap <= 1e-6
     (0.332085, True)
     """
-    solver = planner(model, uncertainty, discount=discount, horizon=horizon, method=method, tol=tol)
-    if device != "cpu":
-        raise InvalidArgumentError(f"device is {device!r}; this version runs on 'cpu'")
+    solver = planner(model, uncertainty, discount=discount, horizon=horizon, method=method, tol=tol, device=device)
     if max_iterations is not None and max_iterations < 1:
         raise InvalidArgumentError(f"max_iterations is {max_iterations}; it must be at least 1")
     iterations = 0

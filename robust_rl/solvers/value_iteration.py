@@ -45,6 +45,8 @@ class ValueIteration:
         gamma in [0, 1].
     tol : float
         Stop when the certificate's bounds are at most this far apart, in the unit of the rewards.
+    device : str or torch.device
+        Where the sweeps run; see :class:`BellmanOperator`.
 
     Raises
     ------
@@ -55,13 +57,21 @@ class ValueIteration:
 
     method = "value iteration"
 
-    def __init__(self, model: TabularMDP, uncertainty: RectangularSet | None, *, discount: float, tol: float = 1e-6) -> None:
+    def __init__(
+        self,
+        model: TabularMDP,
+        uncertainty: RectangularSet | None,
+        *,
+        discount: float,
+        tol: float = 1e-6,
+        device: Any = "cpu",
+    ) -> None:
         gamma, _ = check_criterion(discount, None)
         assert gamma is not None
         if not 0 < tol < math.inf:
             raise InvalidArgumentError(f"tol is {tol:g}; it must be positive and finite")
         self.model, self.uncertainty, self.discount, self.tol = check_model(model), uncertainty, gamma, float(tol)
-        self.backup = BellmanOperator(model, uncertainty, self.discount)
+        self.backup = BellmanOperator(model, uncertainty, self.discount, device=device)
         self._time = longest_time(self.backup) if discount == 1 else None
         self.value = np.zeros(model.num_states)
         self.policy: NDArray[Any] = np.zeros(model.num_states, dtype=np.intp)
