@@ -9,6 +9,7 @@ import typer
 
 from robust_rl.agents import RobustVI
 from robust_rl.cli import options
+from robust_rl.solvers.planning import METHODS
 from robust_rl.training import RunDirectory
 
 Environment = Annotated[
@@ -17,6 +18,7 @@ Environment = Annotated[
         help="Gymnasium id (`robust-rl envs` lists those with a table), or a model that TabularMDP.save wrote (.npz)."
     ),
 ]
+Method = Annotated[str, typer.Option("--method", help=f"Algorithm: {', '.join(METHODS)}.")]
 Tolerance = Annotated[float, typer.Option("--tol", help="Largest allowed width of the certificate, in the unit of the rewards.")]
 MaxSteps = Annotated[int | None, typer.Option("--max-steps", min=1, help="At most so many sweeps.")]
 CheckpointEvery = Annotated[int | None, typer.Option("--checkpoint-every", min=1, help="Sweeps between checkpoints.")]
@@ -30,6 +32,7 @@ def solve(
     discount: options.Discount = None,
     horizon: options.Horizon = None,
     env_arg: options.EnvArgs = None,
+    method: Method = "auto",
     tol: Tolerance = 1e-6,
     max_steps: MaxSteps = None,
     checkpoint_every: CheckpointEvery = None,
@@ -46,10 +49,10 @@ def solve(
     env_kwargs = options.environment_arguments(env_arg)
     agent = RobustVI(
         options.environment(env, env_kwargs), options.uncertainty(set_name, radius, support),
-        discount=discount, horizon=horizon, env_kwargs=env_kwargs, tol=tol,
+        discount=discount, horizon=horizon, env_kwargs=env_kwargs, method=method, tol=tol,
     )  # fmt: skip
     run = RunDirectory(out) if out else RunDirectory.create(name=options.run_name("solve", env))
-    configuration = {"env": env, "env_kwargs": env_kwargs, "uncertainty": agent.uncertainty, "tol": tol}
+    configuration = {"env": env, "env_kwargs": env_kwargs, "uncertainty": agent.uncertainty, "method": method, "tol": tol}
     run.start(configuration | {"discount": discount, "horizon": horizon}, command="robust-rl solve")
     agent.learn(max_steps, run=run, checkpoint_every=checkpoint_every, progress=sys.stderr.isatty())
     if agent.interrupted or (agent.horizon is not None and not agent.planner.done):
