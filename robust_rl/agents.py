@@ -39,6 +39,8 @@ class RobustVI:
         Number of decisions, undiscounted; the policy then depends on the stage, which ``predict`` carries as its state.
     env_kwargs : dict, optional
         Arguments of the environment, when ``env`` is an id.
+    method : str
+        Algorithm, as in :func:`robust_rl.solve`.
     tol : float
         Largest allowed width of the certificate, in the unit of the rewards.
 
@@ -75,12 +77,14 @@ class RobustVI:
         discount: float | None = None,
         horizon: int | None = None,
         env_kwargs: dict[str, Any] | None = None,
+        method: str = "auto",
         tol: float = 1e-6,
     ) -> None:
         self.env_id, self.env_kwargs, self.observation_space, self.action_space, self.model = _open(env, env_kwargs or {})
         self.uncertainty, self.tol = uncertainty, float(tol)
         self.discount, self.horizon = check_criterion(discount, horizon)
-        self.planner = planner(self.model, uncertainty, discount=self.discount, horizon=self.horizon, tol=self.tol)
+        self.method = method
+        self.planner = planner(self.model, uncertainty, discount=self.discount, horizon=self.horizon, method=method, tol=self.tol)
         self.interrupted = False
         self.np_random = np.random.default_rng(0)
         self._solution: Solution | None = None
@@ -206,7 +210,9 @@ class RobustVI:
     def nominal(self) -> RobustVI:
         """Return an agent that has solved the same problem without uncertainty."""
         env: Any = self.model if self.env_id is None else self.env_id
-        twin = RobustVI(env, None, discount=self.discount, horizon=self.horizon, env_kwargs=self.env_kwargs, tol=self.tol)
+        twin = RobustVI(
+            env, None, discount=self.discount, horizon=self.horizon, env_kwargs=self.env_kwargs, method=self.method, tol=self.tol
+        )
         return twin.learn()
 
     def save(self, path: str | Path) -> Path:

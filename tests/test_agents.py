@@ -180,7 +180,7 @@ def test_learning_into_a_run_leaves_metrics_policy_and_checkpoints(tmp_path):
 
 
 def test_a_run_cut_short_goes_on(tmp_path):
-    with pytest.warns(Warning, match="after 5 sweeps"):
+    with pytest.warns(Warning, match="after 5 steps"):
         rr.RobustVI("FrozenLake-v1", REACHABLE, discount=0.95).learn(5, run=tmp_path / "run")
     resumed = rr.RobustVI("FrozenLake-v1", REACHABLE, discount=0.95).learn(run=tmp_path / "run")
     whole = rr.RobustVI("FrozenLake-v1", REACHABLE, discount=0.95).learn()

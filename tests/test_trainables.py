@@ -5,7 +5,7 @@ import pytest
 
 import robust_rl as rr
 from robust_rl.frontiers import FrontierPlanner
-from robust_rl.solvers import BackwardInduction, EpisodicQLearning, QLearning, ValueIteration
+from robust_rl.solvers import BackwardInduction, EpisodicQLearning, QLearning, ValueIteration, planner
 from tests.training.contract import check_trainable
 from tests.worlds import random_model
 
@@ -19,12 +19,26 @@ def torch_regression():
     return LinearRegression()
 
 
+def by(method, model=None, ball=BALL, discount=0.97):
+    """A planner that is far from done after eight steps."""
+    model = random_model(3, states=30, masked=False) if model is None else model
+    return lambda: planner(model, ball, discount=discount, method=method, tol=1e-11)
+
+
 TRAINABLES = {
     "value iteration": lambda: ValueIteration(random_model(0), BALL, discount=0.9, tol=1e-6),
     "value iteration, nominal": lambda: ValueIteration(random_model(0, sparse=True), None, discount=0.9, tol=1e-6),
     "value iteration, shortest path": lambda: ValueIteration(rr.envs.tabular("Blackjack-v1", sab=False), None, discount=1.0),
     "value iteration, s-rectangular": lambda: ValueIteration(random_model(0), rr.SRectangular(BALL), discount=0.9, tol=1e-6),
     "backward induction, s-rectangular": lambda: BackwardInduction(random_model(0), rr.SRectangular(rr.KL(0.1)), horizon=7),
+    "gauss-seidel": by("gauss_seidel"),
+    "modified policy iteration": by("modified_policy_iteration"),
+    "partial policy iteration": by("partial_policy_iteration"),
+    "policy iteration": by("policy_iteration"),
+    "anderson acceleration": by("anderson", ball=rr.KL(0.3)),
+    "automatic choice": by("auto"),
+    "automatic choice, no chance": by("auto", rr.envs.tabular("CliffWalking-v1"), None),
+    "warm starts of root finders": by("value_iteration", ball=rr.KL(0.3)),
     "backward induction": lambda: BackwardInduction(random_model(0), BALL, horizon=7),
     "Q-learning": lambda: QLearning(
         random_model(0), rr.TotalVariation(0.1, support="reachable"), discount=0.9, sweeps_per_step=5, max_sweeps=33

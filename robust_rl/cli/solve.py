@@ -9,6 +9,7 @@ import typer
 
 from robust_rl.agents import RobustVI
 from robust_rl.cli import options
+from robust_rl.solvers.planning import METHODS
 from robust_rl.training import RunDirectory
 
 Environment = Annotated[
@@ -18,6 +19,7 @@ Environment = Annotated[
         "a table (.csv, .parquet), Storm's .drn, PRISM's .tra; --set interval takes the intervals of the last two."
     ),
 ]
+Method = Annotated[str, typer.Option("--method", help=f"Algorithm: {', '.join(METHODS)}.")]
 Tolerance = Annotated[float, typer.Option("--tol", help="Largest allowed width of the certificate, in the unit of the rewards.")]
 MaxSteps = Annotated[int | None, typer.Option("--max-steps", min=1, help="At most so many sweeps.")]
 CheckpointEvery = Annotated[int | None, typer.Option("--checkpoint-every", min=1, help="Sweeps between checkpoints.")]
@@ -33,6 +35,7 @@ def solve(
     discount: options.Discount = None,
     horizon: options.Horizon = None,
     env_arg: options.EnvArgs = None,
+    method: Method = "auto",
     tol: Tolerance = 1e-6,
     max_steps: MaxSteps = None,
     checkpoint_every: CheckpointEvery = None,
@@ -50,10 +53,10 @@ def solve(
     world, intervals = options.environment(env, env_kwargs)
     agent = RobustVI(
         world, options.uncertainty(set_name, radius, support, intervals, s_rectangular, reward_radius),
-        discount=discount, horizon=horizon, env_kwargs=env_kwargs if world is env else {}, tol=tol,
+        discount=discount, horizon=horizon, env_kwargs=env_kwargs if world is env else {}, method=method, tol=tol,
     )  # fmt: skip
     run = RunDirectory(out) if out else RunDirectory.create(name=options.run_name("solve", env))
-    configuration = {"env": env, "env_kwargs": env_kwargs, "uncertainty": agent.uncertainty, "tol": tol}
+    configuration = {"env": env, "env_kwargs": env_kwargs, "uncertainty": agent.uncertainty, "method": method, "tol": tol}
     run.start(configuration | {"discount": discount, "horizon": horizon}, command="robust-rl solve")
     agent.learn(max_steps, run=run, checkpoint_every=checkpoint_every, progress=sys.stderr.isatty())
     if agent.interrupted or (agent.horizon is not None and not agent.planner.done):

@@ -20,6 +20,7 @@ from robust_rl.solvers.criterion import check_model
 from robust_rl.solvers.device import torch_device
 from robust_rl.uncertainty import Nominal, RectangularSet
 from robust_rl.uncertainty.backup import Groups
+from robust_rl.uncertainty.layout import Layout
 
 Array = NDArray[np.float64]
 PART = 1 << 22  # entries whose worst case is worked out at a time
@@ -37,6 +38,11 @@ class BellmanOperator:
         gamma in [0, 1].
     device : str or torch.device
         Where the sweeps run; see :func:`robust_rl.solvers.device.torch_device`. Worst cases are worked out on the processor.
+
+    Attributes
+    ----------
+    backups : int
+        Rows backed up so far: what solvers of different kinds can be compared by.
 
     Raises
     ------
@@ -70,16 +76,19 @@ class BellmanOperator:
         if self.layout.p.dtype != np.float64:
             sums = self.layout.row_sums(self.layout.p.astype(np.float64))
             self._missing = 2 * float(abs(sums[self.layout.rows] - 1).max(initial=0.0))
-        self._largest_reward = max(float(abs(part).max(initial=0.0)) for part in rewards)
+        self.largest_reward = max(float(abs(part).max(initial=0.0)) for part in rewards)
+        self.backups = 0
         self._first_rows = np.arange(model.num_states) * model.num_actions
         self._first_action = np.eye(1, model.num_actions)
+        self._live = None if not model.terminal.any() else ~model.terminal
+        self._policy_ptr = np.append(0, np.cumsum(~model.terminal)).astype(np.uint64)
 
     def rounding(self, value: Array) -> float:
         """Return a bound on the error of one backup at a value: (row length + 8) eps max|z|, a root finder's, and what rows miss.
 
         Rows in single precision sum to 1 only up to some 1e-7; the probabilities meant are taken to be these over their sum.
         """
-        largest = self._largest_reward + self.discount * float(max(value.max(initial=0.0), -value.min(initial=0.0)))
+        largest = self.largest_reward + self.discount * float(max(value.max(initial=0.0), -value.min(initial=0.0)))
         return ((self.layout.width + 9) * float(np.finfo(np.float64).eps) + self.uncertainty.error + self._missing) * largest
 
     def __call__(self, value: Array, groups: Groups | None = None) -> tuple[Array, NDArray[Any]]:
@@ -88,10 +97,30 @@ class BellmanOperator:
 
         With ``groups`` the maximum is over the rows of each group only: the rows of one policy give its operator T_pi.
         """
-        values, rows = self.rows(value, self.groups if groups is None else groups)
+        values, rows = self.sweep(value, self.groups if groups is None else groups)
+        return values, self.actions(rows)
+
+    def sweep(self, value: Array, groups: Groups) -> tuple[Array, NDArray[Any]]:
+        """Return the best value of each group and the row that gives it, and count the rows in ``backups``.
+
+        Of a set that randomises, the second is probabilities of all rows, (S*A,).
+        """
+        self.backups += len(groups.rows)
+        return self.rows(value, groups)  # type: ignore[no-any-return]
+
+    def actions(self, rows: NDArray[Any]) -> NDArray[Any]:
+        """Return what a sweep chose as actions (S,), or probabilities (S, A); action 0 in terminal states."""
         if self.uncertainty.randomises:
-            return values, np.where(self.model.terminal[:, None], self._first_action, rows.reshape(self.model.action_mask.shape))
-        return values, np.where(self.model.terminal, 0, rows - self._first_rows)
+            return np.where(self.model.terminal[:, None], self._first_action, rows.reshape(self.model.action_mask.shape))
+        return np.where(self.model.terminal, 0, rows - self._first_rows)
+
+    def no_choice(self) -> NDArray[Any]:
+        """Return what stands for a sweep's choice before the first: action 0 everywhere."""
+        return np.tile(self._first_action.ravel(), self.model.num_states) if self.uncertainty.randomises else self._first_rows
+
+    def live(self, of_states: NDArray[Any]) -> NDArray[Any]:
+        """Return the entries of the states that aren't terminal."""
+        return of_states if self._live is None else of_states[self._live]
 
     def q_values(self, value: Array, policy: Array | None = None) -> Array:
         """Return Q (S, A): -inf for unavailable actions, 0 in terminal states.
@@ -110,8 +139,31 @@ class BellmanOperator:
 
     def policy_groups(self, policy: NDArray[np.intp]) -> Groups:
         """Return the rows that a deterministic policy (S,) uses."""
-        live = np.flatnonzero(~self.model.terminal)
-        return Groups.by_state(live * self.model.num_actions + policy[live], self.model.num_states, self.model.num_actions)
+        return self.row_groups(self._first_rows + policy)
+
+    def row_groups(self, rows: NDArray[np.int64]) -> Groups:
+        """Return one given row a state (S,) as groups; terminal states have none."""
+        return Groups(self._policy_ptr, self.live(rows).astype(np.uint64))
+
+    def chain(self, value: Array, rows: NDArray[np.int64]) -> tuple[Array, sparse.csr_array]:
+        """Return the values (S,) of one row a state under the kernel that is worst at V, and that kernel, CSR (S, S).
+
+        Rows of terminal states are ignored; their values and transitions are 0.
+        """
+        layout, chosen = self.layout, self.live(rows)
+        self.backups += len(chosen)
+        found = self.rows.worst_case(value, chosen)
+        lengths, entry = _entries(layout, chosen)
+        column = layout.indices[entry + np.repeat(layout.first[chosen] - layout.ptr[chosen], lengths)]
+        count, values = np.zeros(layout.num_states, dtype=np.int64), np.zeros(layout.num_states)
+        states = chosen // self.model.num_actions
+        count[states], values[states] = lengths, found.values[chosen]
+        shape = (layout.num_states, layout.num_states)
+        transitions = sparse.csr_array((found.q[entry], column, np.append(0, np.cumsum(count))), shape=shape)
+        if found.outside_mass.size:
+            at = (states, found.outside_state[chosen])
+            transitions = sparse.csr_array(transitions + sparse.csr_array((found.outside_mass[chosen], at), shape=shape))
+        return values, transitions
 
     def worst_case(
         self, value: Array, rows: NDArray[np.intp] | None = None, policy: Array | None = None
@@ -173,3 +225,9 @@ def _pack(  # type: ignore[no-untyped-def]
             end += 1
         counts[i] = end - begin
     return end
+
+
+def _entries(layout: Layout, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the lengths of some rows, and where their entries are."""
+    lengths = layout.ptr[rows + 1] - layout.ptr[rows]
+    return lengths, np.repeat(layout.ptr[rows] - np.append(0, np.cumsum(lengths)[:-1]), lengths) + np.arange(lengths.sum())

@@ -7,6 +7,9 @@ For the robust Bellman operator T, monotone with T(V + c) = TV + gamma c, and d 
 and the policy that is greedy at V has robust value at least the lower bound. Terminal states, whose value is known to be 0,
 belong in the minimum and maximum. Floating-point error of a backup is at most eta = (row length + 8) eps max|z|; the bounds
 are widened by eta / (1 - gamma).
+
+A bound is TV plus a shift, the same for every state that isn't terminal. Only the shifts are computed at every step, from two
+numbers; arrays are made when somebody asks.
 """
 
 from __future__ import annotations
@@ -32,12 +35,29 @@ class Certificate:
         return float((self.upper - self.lower).max(initial=0.0))
 
 
-def span_certificate(
-    value: Array, new_value: Array, discount: float, rounding: float, terminal: NDArray[np.bool_]
-) -> Certificate:
-    """Return the bounds above from one application ``new_value = T value``, both (S,), computed to within ``rounding``."""
-    d, eta = new_value - value, rounding
-    factor = discount / (1 - discount)
-    lower = new_value + factor * d.min() - eta / (1 - discount)
-    upper = new_value + factor * d.max() + eta / (1 - discount)
-    return Certificate(np.where(terminal, 0.0, lower), np.where(terminal, 0.0, upper))
+class SpanBounds:
+    """The bounds above, from the range of d = TV - V.
+
+    Attributes
+    ----------
+    factor : float
+        The gap is ``factor * (max d - min d)``, and ``2 * blur * eta`` for rounding.
+    blur : float
+    modulus : float
+        What plain value iteration reduces :meth:`residual` by, at least.
+    """
+
+    def __init__(self, discount: float) -> None:
+        self.factor, self.blur, self.modulus = discount / (1 - discount), 1 / (1 - discount), discount
+
+    def shifts(self, lowest: float, highest: float, eta: float) -> tuple[float, float]:
+        """Return what to add to TV for the lower and the upper bound, where min d and max d are given."""
+        return self.factor * lowest - eta * self.blur, self.factor * highest + eta * self.blur
+
+    def gap(self, spread: float, eta: float) -> float:
+        """Return the largest width of the bounds, for ``spread = max d - min d``."""
+        return self.factor * spread + 2 * eta * self.blur
+
+    def residual(self, d: Array) -> float:
+        """Return the size of d that measures progress: its span, in which T is a contraction."""
+        return float(d.max() - d.min())

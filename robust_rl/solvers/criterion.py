@@ -65,24 +65,6 @@ def check_same_problem(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> N
             )
 
 
-def check_method_fits(uncertainty: object, method: str) -> str:
-    """Return the method to solve a set with: sets whose policies may be randomised take plain value iteration.
-
-    Raises
-    ------
-    InvalidArgumentError
-        If such a set is given to a method that improves deterministic policies.
-    """
-    if not getattr(uncertainty, "randomises", False):
-        return method
-    if method not in ("auto", "value_iteration"):
-        raise InvalidArgumentError(
-            f"method is {method!r}, which works on deterministic policies; {uncertainty!r} may need a randomised one: "
-            "use 'value_iteration'"
-        )
-    return "value_iteration"
-
-
 def _arguments(uncertainty: RectangularSet) -> list[Any]:
     """A set's arguments, and those of the sets in it."""
     parts = [_arguments(x) if isinstance(x, RectangularSet) else [x] for x in uncertainty.describe().values()]

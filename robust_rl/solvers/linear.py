@@ -6,15 +6,19 @@ answer is held to a residual and improved by sweeps x <- b + gamma P x where it 
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from scipy.sparse.linalg import bicgstab, spsolve
+from scipy.sparse.linalg import LinearOperator, bicgstab, spsolve
 
 from robust_rl.errors import ConvergenceError
 
 Array = NDArray[np.float64]
 DIRECT, SWEEPS, RESIDUAL = 1000, 100_000, 1e-13
+# LAPACK up to so many states, and to so many of DIRECT if so full; sparse factors of local chains up to so many
+SMALL, DENSE, LOCAL = 64, 0.1, 50_000
 
 
 def solve_chain(transitions: sparse.csr_array, b: Array, discount: float) -> Array:
@@ -47,6 +51,46 @@ def solve_chain(transitions: sparse.csr_array, b: Array, discount: float) -> Arr
             return np.asarray(x)
         x = b + discount * (transitions @ x)
     raise ConvergenceError(f"the chain's linear system isn't solved after {SWEEPS} sweeps; its discount is too close to 1")
+
+
+def approximate(transitions: sparse.csr_array, b: Array, discount: float, accuracy: float = 1e-8) -> Array:
+    """Return an x that is nearer to solving ``x = b + discount * transitions @ x`` than 0 is, fast.
+
+    Small chains, and larger ones whose factors stay sparse, are solved directly, others by a Krylov method to ``accuracy``. Where
+    that fails, x is b, which is what a sweep from 0 gives.
+    """
+    size = len(b)
+    if size <= SMALL:
+        return _dense_solve(transitions, b, discount)
+    if _factorises(transitions):
+        system = sparse.eye_array(size, format="csr") - discount * transitions
+        with np.errstate(all="ignore"), warnings.catch_warnings(action="ignore"):
+            return _checked(transitions, np.atleast_1d(spsolve(sparse.csc_array(system), b)), b, discount)
+    system = LinearOperator((size, size), matvec=lambda x: x - discount * (transitions @ x), dtype=np.float64)
+    x, failed = bicgstab(system, b, rtol=accuracy, maxiter=50 if size <= DIRECT else 1000)
+    return _dense_solve(transitions, b, discount) if failed and size <= DIRECT else _checked(transitions, x, b, discount)
+
+
+def _factorises(transitions: sparse.csr_array) -> bool:
+    """Whether a sparse factorisation stays sparse: small chains, and larger ones that mostly move to a neighbour or few."""
+    size = transitions.shape[0]
+    if size <= DIRECT:
+        return bool(transitions.nnz <= DENSE * size**2)
+    reach = abs(transitions.indices - np.repeat(np.arange(size), np.diff(transitions.indptr)))
+    return bool(size <= LOCAL and transitions.nnz and np.median(reach) ** 2 <= size)
+
+
+def _dense_solve(transitions: sparse.csr_array, b: Array, discount: float) -> Array:
+    try:
+        x = np.linalg.solve(np.eye(len(b)) - discount * transitions.toarray(), b)
+    except np.linalg.LinAlgError:
+        return b
+    return _checked(transitions, x, b, discount)
+
+
+def _checked(transitions: sparse.csr_array, x: Array, b: Array, discount: float) -> Array:
+    left = abs(b + discount * (transitions @ x) - x).max(initial=0.0)
+    return x if left <= 0.5 * abs(b).max(initial=0.0) else b  # NaN compares false
 
 
 def _residual(system: sparse.csr_array, x: Array, b: Array) -> float:

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from robust_rl.errors import ConvergenceError, InvalidArgumentError
 from robust_rl.solvers.bellman import BellmanOperator
-from robust_rl.solvers.certificate import Certificate
 
 Array = NDArray[np.float64]
 SWEEPS = 100_000
@@ -73,11 +72,28 @@ def _least(plain: BellmanOperator, value: Array) -> Array:
     return np.asarray(np.where(np.isneginf(q), np.inf, q).min(axis=1))
 
 
-def shortest_path_certificate(
-    value: Array, new_value: Array, time: Array, rounding: float, terminal: NDArray[np.bool_]
-) -> Certificate:
-    """Return the bounds of the module's docstring from one application ``new_value = T value``."""
-    d, eta = new_value - value, rounding
-    lower = new_value - max(-d.min(), 0.0) * (time - 1) - eta * time
-    upper = new_value + max(d.max(), 0.0) * (time - 1) + eta * time
-    return Certificate(np.where(terminal, 0.0, lower), np.where(terminal, 0.0, upper))
+class ShortestPathBounds:
+    """The bounds of the module's docstring, from the range of d = TV - V; see :class:`~robust_rl.solvers.certificate.SpanBounds`.
+
+    Parameters
+    ----------
+    time : (S,) array
+        What :func:`longest_time` returned.
+    """
+
+    def __init__(self, time: Array) -> None:
+        longest = float(time.max())
+        self.time, self.factor, self.blur, self.modulus = time, longest - 1, longest, 1 - 1 / longest
+        self._after = np.maximum(time - 1, 0.0)
+
+    def shifts(self, lowest: float, highest: float, eta: float) -> tuple[Array, Array]:
+        """Return what to add to TV, (S,), for the lower and the upper bound."""
+        return -max(-lowest, 0.0) * self._after - eta * self.time, max(highest, 0.0) * self._after + eta * self.time
+
+    def gap(self, spread: float, eta: float) -> float:
+        """Return the largest width of the bounds; a terminal state is there, so d has a 0 and ``spread = max d - min d``."""
+        return self.factor * spread + 2 * eta * self.blur
+
+    def residual(self, d: Array) -> float:
+        """Return the largest ``|d| / time``, a norm in which T is a contraction."""
+        return float(abs(d / np.maximum(self.time, 1.0)).max())

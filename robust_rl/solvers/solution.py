@@ -31,10 +31,10 @@ class Solution:
     certificate       proved bounds on the optimal robust value
     uncertainty       the set, or None for the nominal problem
     discount, horizon exactly one is given
-    method            the algorithm that was used
-    history           named arrays with one entry a step: "gap", "lower", "upper", the last two weighted by the
-                      start distribution
-    ================================================================================================
+    method            the algorithm that was used, and why if it was chosen automatically
+    history           named arrays with one entry a step: "gap", "lower", "upper" (these two weighted by the start
+                      distribution), "backups" (rows backed up so far)
+    ================  ================================================================================================
     """
 
     value: Array

@@ -11,7 +11,6 @@ import robust_rl as rr
 from robust_rl.errors import InvalidArgumentError, InvalidUncertaintyError
 from robust_rl.evaluation import rollout
 from robust_rl.solvers import BellmanOperator, ValueIteration, policy_value
-from robust_rl.solvers.criterion import check_method_fits
 from tests.worlds import expected_rewards, random_model
 
 from .duals import chi_square_divergence, kl_divergence
@@ -391,9 +390,8 @@ def test_bad_input_is_named(build, message):
 
 
 def test_methods_for_deterministic_policies_are_refused_by_name():
-    shared = rr.SRectangular(rr.KL(0.1))
-    assert check_method_fits(shared, "auto") == "value_iteration"
-    assert check_method_fits(rr.KL(0.1), "policy_iteration") == "policy_iteration"
-    with pytest.raises(InvalidArgumentError, match="'policy_iteration', which works on deterministic policies; SRectangular"):
-        check_method_fits(shared, "policy_iteration")
-    assert check_method_fits(rr.UncertainRewards(0.1, shared), "auto") == "value_iteration"
+    model, shared = random_model(0), rr.SRectangular(rr.L1(0.2, support="nominal"))
+    assert "anderson" in rr.solve(model, shared, discount=0.9).method.lower()
+    for uncertainty in (shared, rr.UncertainRewards(0.1, shared)):
+        with pytest.raises(InvalidArgumentError, match="policy iteration evaluates policies without chance.*SRectangular"):
+            rr.solve(model, uncertainty, discount=0.9, method="policy_iteration")

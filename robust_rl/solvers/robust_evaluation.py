@@ -1,0 +1,72 @@
+"""The robust value of one deterministic policy, as an accelerator needs it: started warm, to a chosen accuracy, never failing.
+
+Two ways to improve V, the second for where the first is slow:
+
+    a sweep        V <- T_pi V
+    a correction   V <- V + (I - gamma P)^-1 (T_pi V - V),    P the kernel of pi that is worst at V                       (1)
+
+Corrections are Newton's method on V = T_pi V, which is policy iteration of the adversary: its V falls to the robust value, from
+the second on. Written as a correction, the linear solver need only be as accurate as the next one can mend.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robust_rl.solvers.acceleration import Array, spread_of
+from robust_rl.solvers.bellman import BellmanOperator
+from robust_rl.solvers.linear import DIRECT, approximate
+
+# sweeps that cost about as much as a correction, with a direct solution of the linear system and with a Krylov method
+WORTH, WORTH_KRYLOV = 6, 25
+
+
+def by_sweeps(
+    backup: BellmanOperator, choice: NDArray[np.int64], value: Array, enough: float, *, sweeps: int, correct_slow: bool = False
+) -> Array:
+    """Sweep until values spread by no more than ``enough`` in a sweep.
+
+    Parameters
+    ----------
+    backup : BellmanOperator
+    choice : (S,) row s*A + a of each state
+    value : (S,)
+    enough : float
+    sweeps : int
+        At most so many.
+    correct_slow : bool
+        Correct where the sweeps' rate says that ``WORTH`` more of them won't do.
+    """
+    worth = WORTH if len(value) <= DIRECT else WORTH_KRYLOV
+    groups, before, last_corrected = backup.row_groups(choice), math.inf, math.inf
+    for k in range(sweeps):
+        new_value, _ = backup.sweep(value, groups)
+        spread, value = spread_of(value, new_value), new_value
+        if spread <= enough:
+            break
+        slow = k > 0 and spread * (spread / before) ** worth > enough
+        before = spread
+        if correct_slow and slow:
+            correct_slow = spread < 0.5 * last_corrected  # else corrections don't help
+            last_corrected = spread
+            value, _ = correct(backup, choice, value)
+    return value
+
+
+def by_corrections(backup: BellmanOperator, choice: NDArray[np.int64], value: Array, enough: float, *, rounds: int) -> Array:
+    """Correct until values spread by no more than ``enough``, at most ``rounds`` times."""
+    for _ in range(rounds):
+        value, spread = correct(backup, choice, value)
+        if spread <= enough:
+            break
+    return value
+
+
+def correct(backup: BellmanOperator, choice: NDArray[np.int64], value: Array) -> tuple[Array, float]:
+    """Return eq. (1), and the spread of ``T_pi V - V`` before."""
+    new_value, transitions = backup.chain(value, choice)
+    d = new_value - value
+    return value + approximate(transitions, d, backup.discount), float(d.max() - d.min())
