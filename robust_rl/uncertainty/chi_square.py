@@ -48,7 +48,7 @@ def row(p, z, order, sigma, lower, upper, q):  # type: ignore[no-untyped-def]
     a, f1, f2 = _kept(p, z, lowest, alpha)
     room = sigma * a - (1.0 - a)
     if room > 0.0 and 1.0 - a > 1e-6:
-        alpha += math.sqrt(max(a * f2 - f1 * f1, 0.0) / room) / a - f1 / a
+        alpha = max(alpha + math.sqrt(max(a * f2 - f1 * f1, 0.0) / room) / a - f1 / a, 0.5 * alpha)
     total = 0.0
     for i in range(len(p)):
         q[i] = p[i] * max(alpha - (z[i] - lowest), 0.0)

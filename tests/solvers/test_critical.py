@@ -10,7 +10,7 @@ from robust_rl.uncertainty.resize import resized
 from tests.uncertainty.cases import CASES
 from tests.worlds import random_model
 
-PRICED = [case for case in CASES if case.price]
+PRICED = [case for case in CASES if case.price and case.name != "uncertain-rewards"]  # whose radius is that of rewards
 
 
 def lotteries(*states):
@@ -95,7 +95,7 @@ def test_changes_are_true_of_the_policies_themselves(case, criterion):
     seen = 0
     for seed in range(3):
         model = random_model(seed)
-        largest = case.build(None, 0.4, "reachable")
+        largest = case.build(np.zeros(model.num_states), 0.4, "reachable")
         found = critical_radii(model, largest, **criterion, grid=2, most=3)
         for change in found.changes:
             at_low, at_high = (resized(largest, radius) for radius in (change.low, change.high))

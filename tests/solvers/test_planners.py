@@ -202,10 +202,7 @@ def test_auto_says_what_it_chose_and_why():
 
 
 def test_sets_that_randomise_are_refused_by_policy_iterations():
-    class Randomising(rr.TotalVariation):
-        randomises = True
-
-    ball = Randomising(0.1, support="free")
+    ball = rr.SRectangular(rr.TotalVariation(0.1, support="free"))
     for method in ("policy_iteration", "modified_policy_iteration", "partial_policy_iteration"):
         with pytest.raises(InvalidArgumentError, match="policy iteration evaluates policies without chance"):
             planner(random_model(0), ball, discount=0.9, method=method)

@@ -44,7 +44,7 @@ def assert_equal_backups(compiled, on_device, value, sweeps=3):
     terminal = compiled.model.terminal
     for _ in range(sweeps):
         q, found = compiled.q_values(value), on_device.q_values(value)
-        size = abs(value).max() + compiled._largest_reward
+        size = abs(value).max() + compiled.largest_reward
         np.testing.assert_array_equal(np.isneginf(found), np.isneginf(q))
         live = np.isfinite(q)
         np.testing.assert_allclose(found[live], q[live], rtol=0, atol=TOLERANCE * size)
