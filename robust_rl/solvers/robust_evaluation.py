@@ -7,6 +7,9 @@ Two ways to improve V, the second for where the first is slow:
 
 Corrections are Newton's method on V = T_pi V, which is policy iteration of the adversary: its V falls to the robust value, from
 the second on. Written as a correction, the linear solver need only be as accurate as the next one can mend.
+
+Where no state ends, what is the same in all states is left out of eq. (1), on both sides: spreads and bounds don't see it, but
+rounding would.
 """
 
 from __future__ import annotations
@@ -57,7 +60,8 @@ def by_sweeps(
 
 
 def by_corrections(backup: BellmanOperator, choice: NDArray[np.int64], value: Array, enough: float, *, rounds: int) -> Array:
-    """Correct until values spread by no more than ``enough``, at most ``rounds`` times."""
+    """Correct until values spread by no more than ``enough``, or than rounding in two backups, at most ``rounds`` times."""
+    enough = max(enough, 4 * backup.rounding(value))
     for _ in range(rounds):
         value, spread = correct(backup, choice, value)
         if spread <= enough:
@@ -69,4 +73,11 @@ def correct(backup: BellmanOperator, choice: NDArray[np.int64], value: Array) ->
     """Return eq. (1), and the spread of ``T_pi V - V`` before."""
     new_value, transitions = backup.chain(value, choice)
     d = new_value - value
-    return value + approximate(transitions, d, backup.discount), float(d.max() - d.min())
+    spread = float(d.max() - d.min())
+    if backup.model.terminal.any():
+        return value + approximate(transitions, d, backup.discount), spread
+    return value + _centred(approximate(transitions, _centred(d), backup.discount)), spread
+
+
+def _centred(x: Array) -> Array:
+    return np.asarray(x - (x.max() + x.min()) / 2)

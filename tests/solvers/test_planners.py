@@ -261,3 +261,12 @@ def test_approximate_solutions_of_chains(size, kind):
 def test_a_singular_chain_gives_a_sweep():
     b = np.ones(2)
     np.testing.assert_array_equal(approximate(csr_array(np.eye(2)), b, 1.0), b)
+
+
+@pytest.mark.parametrize("method", ["policy_iteration", "partial_policy_iteration", "auto"])
+@pytest.mark.parametrize("ball", [None, rr.KL(0.1)], ids=["none", "kl"])
+def test_a_discount_near_one_leaves_room_below_rounding(method, ball):
+    """Values of 1e4 would cost 1e4 * 1e4 units in the last place, and KL's root finder more; a constant in V costs nothing."""
+    solver, _ = watched(domains.garnet(200, 4, 10, seed=0), ball, discount=0.9999, method=method, steps=30)
+    assert solver.gap <= 1e-6
+    assert abs(solver.value).max() < 100
