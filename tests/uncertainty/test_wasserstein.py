@@ -9,7 +9,7 @@ from scipy.sparse.csgraph import shortest_path
 import robust_rl as rr
 from robust_rl.errors import InvalidArgumentError, InvalidUncertaintyError
 from robust_rl.solvers import BellmanOperator
-from tests.worlds import random_model
+from tests.worlds import expected_rewards, random_model
 
 from .cases import transport
 from .oracle import minimise
@@ -87,7 +87,7 @@ def test_backup_agrees_with_the_transport_problem(near, is_sparse, transition_re
         expected = minimise([(z, allowed, transport(p, radius, metric)) for *_, p, z, allowed in rows])
         np.testing.assert_allclose([q[s, a] for s, a, *_ in rows], expected, atol=1e-8)
         kernel, rewards = operator.worst_case(value)
-        attained = np.asarray(kernel.multiply(rewards).sum(axis=1)).ravel() + 0.9 * (kernel @ value)
+        attained = expected_rewards(kernel, rewards) + 0.9 * (kernel @ value)
         for s, a, p, *_ in rows:
             i = s * model.num_actions + a
             assert attained[i] == pytest.approx(q[s, a], abs=1e-12)
