@@ -5,7 +5,7 @@ rewards are far away, news of them travels a whole direction in one sweep. Every
 the sweeps contract in the sup norm as T does; the certificate comes from the plain application that follows them.
 
 Unlike T, such sweeps turn an error that is the same in all states into one that isn't, and the span sees it. So they start from
-the middle of the bounds, as long as spreads at least halve from one certificate to the next: the middle may be off by half the
+the middle of the bounds, as long as spreads fall by a tenth from one certificate to the next: the middle may be off by half the
 gap, which the contraction need not make up for.
 """
 
@@ -47,7 +47,7 @@ class GaussSeidel:
         """Return TV, or the middle of its bounds, after the sweeps."""
         if self._cut_groups is not step.groups:
             self._cut_groups, self._parts = step.groups, self._cut(step.groups)
-        self._from_middle &= step.spread <= 0.5 * self._spread
+        self._from_middle &= step.spread <= 0.9 * self._spread
         self._spread = step.spread
         start = step.applied + step.middle if self._from_middle else step.applied
         value = np.where(backup.model.terminal, 0.0, start)

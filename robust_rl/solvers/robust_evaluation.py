@@ -21,10 +21,11 @@ from numpy.typing import NDArray
 
 from robust_rl.solvers.acceleration import Array, spread_of
 from robust_rl.solvers.bellman import BellmanOperator
-from robust_rl.solvers.linear import DIRECT, approximate
+from robust_rl.solvers.linear import DIRECT, SMALL, approximate
 
-# sweeps that cost about as much as a correction, with a direct solution of the linear system and with a Krylov method
-WORTH, WORTH_KRYLOV = 6, 25
+# sweeps that cost about as much as a correction, by the linear solver that a chain of so many states takes
+WORTH = {SMALL: 2, DIRECT: 6}
+WORTH_KRYLOV = 25
 
 
 def by_sweeps(
@@ -41,9 +42,9 @@ def by_sweeps(
     sweeps : int
         At most so many.
     correct_slow : bool
-        Correct where the sweeps' rate says that ``WORTH`` more of them won't do.
+        Correct where the sweeps' rate says that as many more as a correction costs won't do.
     """
-    worth = WORTH if len(value) <= DIRECT else WORTH_KRYLOV
+    worth = next((worth for size, worth in WORTH.items() if len(value) <= size), WORTH_KRYLOV)
     groups, before, last_corrected = backup.row_groups(choice), math.inf, math.inf
     for k in range(sweeps):
         new_value, _ = backup.sweep(value, groups)

@@ -197,6 +197,7 @@ class ValueIteration:
         arrays, problem = load_arrays(directory / FILE)
         check_same_problem(problem, self._problem())
         self._value, self._applied, self._choice = arrays["value"], arrays["applied"], arrays["choice"]
+        self._groups = self.backup.groups
         if "rows" in arrays:
             self._groups = Groups.by_state(arrays["rows"].astype(np.int64), self.model.num_states, self.model.num_actions)
         self.backup.rows.memory[:] = arrays.get("memory", 0.0)
