@@ -21,7 +21,7 @@ import robust_rl as rr
 from robust_rl.envs.domains import garnet
 from robust_rl.speed import FLOOR, backup_ratios
 
-ROUNDS = 15
+ROUNDS = 7
 SETS = {
     "nominal": None,
     "tv 0.05 nominal": rr.TotalVariation(0.05, support="nominal"),
