@@ -23,7 +23,7 @@ from robust_rl.uncertainty.backup import Groups
 from robust_rl.uncertainty.layout import Layout
 
 Array = NDArray[np.float64]
-PART = 1 << 22  # entries whose worst case is worked out at a time
+PART = 1 << 20  # rows, or entries of their worst case, worked out at a time
 
 
 class BellmanOperator:
@@ -133,8 +133,10 @@ class BellmanOperator:
             worst = self.rows.worst_case(value, self.layout.rows, kernel=False, policy=policy)
             q[self.layout.rows] = worst.values[self.layout.rows]
         else:
-            chosen = self.layout.rows.astype(np.uint64)
-            q[self.layout.rows], _ = self.rows(value, Groups(np.arange(len(chosen) + 1, dtype=np.uint64), chosen))
+            for first in range(0, len(self.layout.rows), PART):  # in parts: what a sweep returns is as large as Q itself
+                chosen = self.layout.rows[first : first + PART]
+                groups = Groups(np.arange(len(chosen) + 1, dtype=np.uint64), chosen.view(np.uint64))
+                q[chosen], _ = self.rows(value, groups)
         return q.reshape(self.model.action_mask.shape)
 
     def policy_groups(self, policy: NDArray[np.intp]) -> Groups:

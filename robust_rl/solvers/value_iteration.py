@@ -154,9 +154,11 @@ class ValueIteration:
         """Return the present iterate with its certificate and the worst case against it."""
         bounds = self.certificate
         value = (bounds.lower + bounds.upper) / 2 if self._history else self._applied
-        memory = self.backup.rows.memory.copy()  # to look at a solver changes nothing in it
+        remembered = self.backup.rows.memory
+        memory = remembered.copy() if remembered.any() else 0.0
         action_values = self.backup.q_values(value)
-        self.backup.rows.memory[:] = memory
+        if remembered.any():  # to look at a solver changes nothing in it
+            remembered[:] = memory
         if self.done:
             self.backup.rows.release()  # a large model leaves no room for the rows' copy beside the worst kernel
         kernel, rewards = self.backup.worst_case(value)

@@ -31,7 +31,7 @@ class Groups(NamedTuple):
     def by_state(cls, rows: NDArray[Any], num_states: int, num_actions: int) -> Groups:
         """Group ascending row numbers s*A + a by state."""
         counts = np.bincount(rows // num_actions, minlength=num_states)
-        return cls(np.append(0, np.cumsum(counts)).astype(np.uint64), rows.astype(np.uint64))
+        return cls(np.append(0, np.cumsum(counts)).astype(np.uint64), rows.astype(np.int64, copy=False).view(np.uint64))
 
 
 class RowsWorstCase(NamedTuple):
