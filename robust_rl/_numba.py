@@ -112,4 +112,23 @@ def exp_and_expm1(x):  # type: ignore[no-untyped-def]
     return scale + scale * (r * s), scale * (r * s) + (scale - 1.0)
 
 
+@njit
+def log_minus_linear(x):  # type: ignore[no-untyped-def]
+    """``log(x) - (x - 1)`` for normal x > 0, without cancelling near 1, and in loops that vectorise.
+
+    x = 2**k m with m in [sqrt(1/2), sqrt(2)); with f = m - 1 and s = f / (2 + f), log m = f - s (f - 2 s**2 (1/3 + s**2/5 ...)).
+    """
+    bits = _bits(x)
+    k = (bits - 4604544271217802189) >> 52  # the bits of sqrt(1/2)
+    m = _from_bits(bits - (k << 52))
+    f = m - 1.0
+    s = f / (2.0 + f)
+    w = s * s
+    r = 1 / 19 + w * (1 / 21 + w / 23)
+    r = 1 / 13 + w * (1 / 15 + w * (1 / 17 + w * r))
+    r = 1 / 7 + w * (1 / 9 + w * (1 / 11 + w * r))
+    r = 2.0 * w * (1 / 3 + w * (1 / 5 + w * r))
+    return (k * 0.6931471805599453 + (m - x)) - s * (f - r)
+
+
 drop_stale_caches(Path(__file__).parent)

@@ -174,8 +174,11 @@ class BellmanOperator:
 
         The rewards are r(s, a, s') in the layout of the kernel, or r(s, a) of shape (S, A) if the model has those. Rows that
         weren't asked for, and those of terminal states and masked actions, are empty. Rows are worked off in parts, so that
-        no more than the result itself is held. The policy is as for :meth:`q_values`.
+        no more than the result itself is held. The policy is as for :meth:`q_values`. Without uncertainty the kernel is the
+        model's own, and shares its memory where it can.
         """
+        if rows is None and isinstance(self.uncertainty, Nominal) and self._lists_its_kernel():
+            return self._own_kernel()
         layout, against = self.layout, {"policy": policy} if self.uncertainty.randomises else {}
         chosen = layout.rows if rows is None else np.sort(np.asarray(rows, dtype=np.int64))
         lengths = np.diff(layout.ptr)[chosen]
@@ -197,8 +200,25 @@ class BellmanOperator:
         indptr, shape = np.append(0, np.cumsum(counts)).astype(index_type), (len(counts), layout.num_states)
         kernel = sparse.csr_array((mass[:end], column[:end], indptr), shape=shape)
         if not layout.reward.size:
-            return kernel, np.where(self.model.active_rows, layout.row_reward, 0.0).reshape(self.model.action_mask.shape)
+            return kernel, self._row_rewards()
         return kernel, sparse.csr_array((reward[:end], column[:end].copy(), indptr.copy()), shape=shape)
+
+    def _lists_its_kernel(self) -> bool:
+        """Whether the entries of the layout are those of the nominal kernel, no more and no less."""
+        complete = len(self.layout.rows) == len(self.layout.row_reward)  # a dense view lists idle rows too
+        return self.layout.p.dtype == np.float64 and (complete or not self.layout.shares_order)
+
+    def _own_kernel(self) -> tuple[sparse.csr_array, sparse.csr_array | Array]:
+        layout, shape = self.layout, (len(self.layout.row_reward), self.layout.num_states)
+        column = np.tile(layout.indices, shape[0]) if layout.shares_order else layout.indices
+        indptr = layout.ptr.astype(np.int32 if len(column) <= np.iinfo(np.int32).max else np.int64)
+        kernel = sparse.csr_array((layout.p, column.astype(indptr.dtype, copy=False), indptr), shape=shape)
+        if not layout.reward.size:
+            return kernel, self._row_rewards()
+        return kernel, sparse.csr_array((layout.reward, kernel.indices, indptr), shape=shape)
+
+    def _row_rewards(self) -> Array:
+        return np.where(self.model.active_rows, self.layout.row_reward, 0.0).reshape(self.model.action_mask.shape)
 
 
 @njit

@@ -17,8 +17,8 @@ from robust_rl.errors import ConvergenceError
 
 Array = NDArray[np.float64]
 DIRECT, SWEEPS, RESIDUAL = 1000, 100_000, 1e-13
-# LAPACK up to so many states, and to so many of DIRECT if so full; sparse factors of local chains up to so many
-SMALL, DENSE, LOCAL = 64, 0.1, 50_000
+# LAPACK up to so many states, and to so many of DIRECT if so full; sparse factors up to so many whose median move is that short
+SMALL, DENSE, LOCAL, NARROW = 64, 0.1, 50_000, 8
 
 
 def solve_chain(transitions: sparse.csr_array, b: Array, discount: float) -> Array:
@@ -77,7 +77,7 @@ def _factorises(transitions: sparse.csr_array) -> bool:
     if size <= DIRECT:
         return bool(transitions.nnz <= DENSE * size**2)
     reach = abs(transitions.indices - np.repeat(np.arange(size), np.diff(transitions.indptr)))
-    return bool(size <= LOCAL and transitions.nnz and np.median(reach) ** 2 <= size)
+    return bool(size <= LOCAL and transitions.nnz and np.median(reach) <= NARROW)
 
 
 def _dense_solve(transitions: sparse.csr_array, b: Array, discount: float) -> Array:

@@ -18,7 +18,7 @@ import numpy as np
 
 from robust_rl._numba import dot, njit, vectorised
 from robust_rl.uncertainty.base import NEGLIGIBLE, RadiusSet
-from robust_rl.uncertainty.sweeps import Sweeps, gathered, lowest_on_support, shared
+from robust_rl.uncertainty.sweeps import Sweeps, gathered, lowest_on_support, moments, shared
 
 ITERATIONS = 100
 
@@ -135,21 +135,11 @@ def _kept(p, z, lowest, alpha):  # type: ignore[no-untyped-def]
 @njit
 def _mean_and_variance(p, z, lowest):  # type: ignore[no-untyped-def]
     """Of y = z - lowest, in one pass unless that cancels."""
-    mean, second = _moments(p, z, lowest)
+    mean, second = moments(p, z, lowest)
     variance = second - mean * mean
     if variance < 1e-4 * second:
-        variance = _moments(p, z, lowest + mean)[1]
+        variance = moments(p, z, lowest + mean)[1]
     return mean, variance
-
-
-@vectorised
-def _moments(p, z, centre):  # type: ignore[no-untyped-def]
-    first = second = 0.0
-    for i in range(len(p)):
-        y = z[i] - centre
-        first += p[i] * y
-        second += p[i] * y * y
-    return first, second
 
 
 _short_rows = gathered(_worst, ordered=True)

@@ -19,7 +19,7 @@ import numpy as np
 from robust_rl._numba import dot, exp_and_expm1, njit, vectorised
 from robust_rl.uncertainty.base import NEGLIGIBLE, Array, RadiusSet
 from robust_rl.uncertainty.layout import Layout
-from robust_rl.uncertainty.sweeps import Sweeps, gathered, lowest_on_support, shared
+from robust_rl.uncertainty.sweeps import Sweeps, gathered, lowest_on_support, moments, shared
 
 ITERATIONS = 200
 
@@ -123,7 +123,7 @@ def _worst(p, u, z, order, lowest, sigma, least, t):  # type: ignore[no-untyped-
         return lowest, 0.0
     top = z[order[len(z) - 1]] - lowest
     if t <= 0.0:
-        _, _, first, second = _tilted_moments(p, z, lowest, 0.0)
+        first, second = moments(p, z, lowest)
         variance = second - first * first
         t = math.sqrt(2.0 * sigma / variance) if variance > 0.0 else 1.0 / top
     low, high = 0.0, np.inf

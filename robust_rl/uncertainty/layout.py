@@ -122,7 +122,7 @@ def lay_out(model: TabularMDP, support: Support, *, every_state: bool = False) -
     rows = np.flatnonzero(model.active_rows)
     plain = isinstance(support, str) and not model.is_sparse and not model.has_transition_rewards
     # a full row reaches every state, whatever the support is called
-    if plain and (support == "free" or (model.transitions.reshape(-1, model.num_states)[rows] > 0).all()):
+    if plain and (support == "free" or _every_entry_is_positive(model, rows)):
         return _dense_views(model, rows)
     transitions = _positive(model)
     rewards = _reward_rows(model)
@@ -135,6 +135,11 @@ def lay_out(model: TabularMDP, support: Support, *, every_state: bool = False) -
     else:
         pattern, shared = _pattern(model, transitions, rewards, support), False
     return _fill(model, transitions, rewards, pattern, shared, rows, outside=free and not shared)
+
+
+def _every_entry_is_positive(model: TabularMDP, rows: NDArray[np.int64]) -> bool:
+    every = model.transitions.reshape(-1, model.num_states)
+    return bool((every if len(rows) == len(every) else every[rows]).min(initial=1.0) > 0)
 
 
 def _dense_views(model: TabularMDP, rows: NDArray[np.int64]) -> Layout:

@@ -32,7 +32,7 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 
-from robust_rl._numba import prefetch
+from robust_rl._numba import prefetch, vectorised
 
 inline = numba.njit(nogil=True)
 AHEAD = np.uint64(64)  # entries between asking for V[index] and using it
@@ -179,6 +179,17 @@ def lowest_on_support(p, z, order):  # type: ignore[no-untyped-def]
         mass += p[order[t]]
         t += 1
     return lowest, mass
+
+
+@vectorised
+def moments(p, z, centre):  # type: ignore[no-untyped-def]
+    """Return E y and E y^2 of y = z - centre."""
+    first = second = 0.0
+    for i in range(len(p)):
+        y = z[i] - centre
+        first += p[i] * y
+        second += p[i] * y * y
+    return first, second
 
 
 @inline

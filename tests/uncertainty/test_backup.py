@@ -126,7 +126,11 @@ def test_radius_zero_and_no_uncertainty_give_the_same_bits():
         )
 
 
-@pytest.mark.parametrize("build", [rr.KL, rr.ChiSquare], ids=["kl", "chi2"])
+@pytest.mark.parametrize(
+    "build",
+    [rr.KL, rr.ChiSquare, lambda r: rr.ReverseKL(r, support="nominal"), lambda r: rr.ReverseKL(r, support="free")],
+    ids=["kl", "chi2", "reverse-kl", "reverse-kl-free"],
+)
 @pytest.mark.parametrize("sparse", [False, True], ids=["dense", "sparse"])
 def test_sweeps_agree_with_worst_cases_at_radii_of_every_size(build, sparse):
     """A sweep stops at the dual's value, the worst case at that of a member of the set; within 1e-12 of the size of z each."""
