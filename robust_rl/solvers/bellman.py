@@ -187,17 +187,17 @@ class BellmanOperator:
         # what isn't written takes no memory
         mass, column = np.empty(size), np.empty(size, dtype=index_type)
         reward = np.empty(size if layout.reward.size else 0)
-        counts = np.zeros(len(layout.row_reward), dtype=np.int64)
-        end = 0
+        indptr, end = np.zeros(len(layout.row_reward) + 1, dtype=index_type), 0
         # actions that share a budget stay together
         cuts: Any = [] if self.uncertainty.randomises else np.flatnonzero(np.diff(np.cumsum(lengths) // PART)) + 1
         for part in np.split(chosen, cuts):
             _, _, q, outside_state, outside_mass = self.rows.worst_case(value, part, **against)
             end = _pack(
                 part, layout.ptr, layout.first, layout.indices, q, layout.reward, layout.row_reward,
-                outside_state, outside_mass, layout.outside, end, mass, column, reward, counts,
+                outside_state, outside_mass, layout.outside, end, mass, column, reward, indptr[1:],
             )  # fmt: skip
-        indptr, shape = np.append(0, np.cumsum(counts)).astype(index_type), (len(counts), layout.num_states)
+        np.cumsum(indptr, out=indptr)
+        shape = (len(layout.row_reward), layout.num_states)
         kernel = sparse.csr_array((mass[:end], column[:end], indptr), shape=shape)
         if not layout.reward.size:
             return kernel, self._row_rewards()

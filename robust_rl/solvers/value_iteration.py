@@ -154,11 +154,7 @@ class ValueIteration:
         """Return the present iterate with its certificate and the worst case against it."""
         bounds = self.certificate
         value = (bounds.lower + bounds.upper) / 2 if self._history else self._applied
-        remembered = self.backup.rows.memory
-        memory = remembered.copy() if remembered.any() else 0.0
-        action_values = self.backup.q_values(value)
-        if remembered.any():  # to look at a solver changes nothing in it
-            remembered[:] = memory
+        action_values = self._action_values(value)
         if self.done:
             self.backup.rows.release()  # a large model leaves no room for the rows' copy beside the worst kernel
         kernel, rewards = self.backup.worst_case(value)
@@ -176,6 +172,15 @@ class ValueIteration:
             method=self.method,
             history=dict(zip(HISTORY, history, strict=True)),
         )
+
+    def _action_values(self, value: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return Q, and what root finders remember to what it was: to look at a solver changes nothing in it."""
+        remembered = self.backup.rows.memory
+        before = remembered.copy() if remembered.any() else None
+        action_values = self.backup.q_values(value)
+        if before is not None:
+            remembered[:] = before
+        return action_values
 
     def save_checkpoint(self, directory: Path) -> None:
         """Write the iterate, its history, and what the root finders and the acceleration remember."""

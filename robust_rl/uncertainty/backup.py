@@ -35,7 +35,7 @@ class Groups(NamedTuple):
 
 
 class RowsWorstCase(NamedTuple):
-    """Worst cases of chosen rows; NaN and zeros elsewhere.
+    """Worst cases of chosen rows; zeros elsewhere, and NaN for the multipliers of sets that have none.
 
     values, multipliers : (n,)
     q : one entry each of the layout

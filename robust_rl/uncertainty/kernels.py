@@ -49,12 +49,12 @@ def sweep(
 
     Returns
     -------
-    values, multipliers : (n,) arrays, NaN for rows that weren't asked for
+    values, multipliers : (n,) arrays, 0 for rows that weren't asked for, which so take no memory
     q : one entry each of the layout, empty unless ``kernel``
     outside_state, outside_mass : (n,) where free rows put mass on a state that they don't list
     """
     count = len(layout.row_reward)
-    values, multipliers = np.full(count, np.nan), np.full(count, np.nan)
+    values, multipliers = np.zeros(count), np.zeros(count)
     q = np.zeros(len(layout.p) if kernel else 0)
     has_outside = kernel and layout.outside.size
     outside_state, outside_mass = np.zeros(count if has_outside else 0, np.int64), np.zeros(count if has_outside else 0)

@@ -4,6 +4,13 @@ Where no probability would turn negative the worst case is q = p - kappa (z - me
 kappa ||z - mean z||. Else q is the projection of p - t z onto the simplex, whose distance from p grows with t: on the entries
 that stay positive the distance is a quadratic in t with an exact root, which gives the next t, held within a bracket, until
 the entries no longer change. The multiplier is kappa / t.
+
+Sweeps need the value alone. With q_i = max(p_i - t (z_i - nu), 0) it is the highest, over t > 0 and nu, of
+
+    q.z + nu (1 - sum q) + (||q - p||^2 - kappa^2) / (2 t),
+
+a lower bound at any t and nu, whose maximum has sum q = 1 and ||q - p|| = kappa. For the entries that are positive at the last t
+and nu both equations are solved at once.
 """
 
 from __future__ import annotations
@@ -12,10 +19,11 @@ import math
 
 import numpy as np
 
-from robust_rl._numba import dot, njit
+from robust_rl._numba import dot, njit, vectorised
 from robust_rl.uncertainty.base import SupportedSet
+from robust_rl.uncertainty.sweeps import Sweeps, gathered, shared
 
-ITERATIONS, LARGEST_STEP = 200, 1e16
+ITERATIONS, LARGEST_STEP, NEWTON = 200, 1e16, 30
 NEGLIGIBLE = 1e-15  # a distance that probabilities don't resolve
 
 
@@ -133,6 +141,97 @@ def _active(p, z, q):  # type: ignore[no-untyped-def]
     return a, mean, square, idle, count
 
 
+@njit
+def _worst(p, u, z, order, lowest, kappa, slack, t):  # type: ignore[no-untyped-def]
+    """Solve for nu and the last sweep's t by Newton's method; where that doesn't settle, by the bracket of :func:`row`."""
+    bottom = z[order[0]]
+    top = z[order[len(z) - 1]] - bottom
+    if kappa <= NEGLIGIBLE or top == 0.0:
+        return dot(p, z), 0.0
+    if _reaches_face(p, z, order, kappa):
+        return bottom, 0.0
+    nu = _total(z, bottom) / len(z)
+    if t <= 0.0:
+        t = kappa / math.sqrt(_squares(z, bottom + nu))
+    for _ in range(NEWTON):
+        count, mass, linear, square, cross, idle = _positive_part(p, z, bottom + nu, t)
+        excess, beyond = mass - t * linear - 1.0, t * t * square + idle - kappa * kappa
+        if count == 0.0:
+            break
+        mean, spread = linear / count, square - linear * linear / count
+        room = kappa * kappa - idle - (1.0 - mass) ** 2 / count
+        if not (room > 0.0 and spread > 0.0):
+            break
+        next_t = math.sqrt(room / spread)
+        shift = mean + (1.0 - mass) / (next_t * count)
+        gain = abs(excess * shift) + abs(beyond * (next_t - t)) / (2.0 * t * t)
+        if gain <= 1e-13 * top and abs(next_t - t) <= 1e-2 * t:
+            return bottom + nu + cross - t * square + beyond / (2.0 * t), next_t
+        nu, t = nu + shift, next_t
+    return row(p, z, order, kappa, p, p, np.empty(len(p)))[0], 0.0
+
+
+@njit
+def _reaches_face(p, z, order, kappa):  # type: ignore[no-untyped-def]
+    """Whether the ball holds a distribution on the minimum of z."""
+    count, mass, there = 0, 0.0, 0.0
+    while count < len(z) and z[order[count]] == z[order[0]]:
+        there += p[order[count]] ** 2
+        mass += p[order[count]]
+        count += 1
+    moved = (1.0 - mass) ** 2 / count
+    return moved <= kappa * kappa and moved + dot(p, p) - there <= kappa * kappa
+
+
+@vectorised
+def _total(z, bottom):  # type: ignore[no-untyped-def]
+    total = 0.0
+    for i in range(len(z)):
+        total += z[i] - bottom
+    return total
+
+
+@vectorised
+def _squares(z, mean):  # type: ignore[no-untyped-def]
+    total = 0.0
+    for i in range(len(z)):
+        total += (z[i] - mean) ** 2
+    return total
+
+
+@vectorised
+def _positive_part(p, z, nu, t):  # type: ignore[no-untyped-def]
+    """Over the entries with p - t w > 0, w = z - nu: their number, and sums of p, w, w^2 and p w; of p^2 over the others."""
+    count = mass = linear = square = cross = idle = 0.0
+    for i in range(len(p)):
+        w = z[i] - nu
+        on = p[i] - t * w > 0.0
+        mine, x = (p[i] if on else 0.0), (w if on else 0.0)
+        count += 1.0 if on else 0.0
+        mass += mine
+        linear += x
+        square += x * x
+        cross += mine * x
+        idle += (p[i] - mine) * p[i]
+    return count, mass, linear, square, cross, idle
+
+
+_short_rows = gathered(_worst, ordered=True)
+_full_rows = shared(_worst)
+
+
+@njit
+def short_rows(*arguments):  # type: ignore[no-untyped-def]
+    """Sweep over short rows."""
+    _short_rows(*arguments)
+
+
+@njit
+def full_rows(*arguments):  # type: ignore[no-untyped-def]
+    """Sweep over full rows that share z."""
+    _full_rows(*arguments)
+
+
 class L2(SupportedSet):
     """Ball ``||q - p||_2 <= radius`` around each nominal row.
 
@@ -158,6 +257,7 @@ class L2(SupportedSet):
     name = "l2"
     norm = "Euclidean distance"
     row = row
+    sweeps = Sweeps(short_rows, full_rows, ordered=True)
     sort = False
     every_state = True
     largest = math.sqrt(2.0)

@@ -151,10 +151,13 @@ def shared(worst: Any) -> Any:
     def sweep(  # type: ignore[no-untyped-def]
         ptr, p, u, row_reward, radius, slack, memory, z, order, lowest, groups, rows, first, last, out, best
     ):
+        final = np.uint64(len(rows)) - ONE
         for s in range(first, last):
             highest, chosen = -np.inf, np.uint64(0)
             for j in range(groups[s], groups[s + ONE]):
                 i = rows[j]
+                if len(order) > 0:  # where the next row is looked at first, out of the order in which it is read
+                    prefetch(p, ptr[rows[min(j + ONE, final)]] + np.uint64(order[0]))
                 a, b = ptr[i], ptr[i + ONE]
                 second = z
                 if u is not None:
