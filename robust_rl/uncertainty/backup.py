@@ -100,7 +100,7 @@ class RowBackup:
         self._rows = None
 
     def _short_rows(self, sweeps: Any, value: Array, groups: Groups, out: Array, best: Index) -> None:
-        outside = self._outside(value)
+        outside = self._outside(value, groups.rows)
         rows = self._own_rows(sweeps.ordered)
 
         def block(first: int, last: int) -> None:
@@ -136,8 +136,8 @@ class RowBackup:
         _best_of_group(groups.ptr, rows, values, out, best)
         return out, best
 
-    def _outside(self, value: Array) -> Array:
-        """Lowest z among the states that rows don't list: one for all rows, or one a row."""
+    def _outside(self, value: Array, asked: Index) -> Array:
+        """Lowest z among the states that rows don't list: one for all rows, or one for each row that is asked for."""
         layout = self.layout
         if not layout.outside.size:
             return np.array([np.inf])
@@ -145,7 +145,7 @@ class RowBackup:
             return np.array([self.discount * value.min()])  # if the row lists that state, it is its own lowest anyway
         ranks = np.argsort(value, kind="stable")
         state = np.full(len(layout.row_reward), -1, dtype=np.int64)
-        _lowest_unlisted_states(layout.ptr, layout.first, layout.indices, layout.rows, ranks, state)
+        _lowest_unlisted_states(layout.ptr, layout.first, layout.indices, asked.view(np.int64), ranks, state)
         return np.where(state >= 0, layout.outside + self.discount * value[state], np.inf)
 
     def _own_rows(self, ordered: bool) -> tuple[Any, ...]:

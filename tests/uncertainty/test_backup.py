@@ -128,8 +128,15 @@ def test_radius_zero_and_no_uncertainty_give_the_same_bits():
 
 @pytest.mark.parametrize(
     "build",
-    [rr.KL, rr.ChiSquare, lambda r: rr.ReverseKL(r, support="nominal"), lambda r: rr.ReverseKL(r, support="free")],
-    ids=["kl", "chi2", "reverse-kl", "reverse-kl-free"],
+    [
+        rr.KL,
+        rr.ChiSquare,
+        lambda r: rr.ReverseKL(r, support="nominal"),
+        lambda r: rr.ReverseKL(r, support="free"),
+        lambda r: rr.L2(min(r, 1.4), support="nominal"),
+        lambda r: rr.L2(min(r, 1.4), support="free"),
+    ],
+    ids=["kl", "chi2", "reverse-kl", "reverse-kl-free", "l2", "l2-free"],
 )
 @pytest.mark.parametrize("sparse", [False, True], ids=["dense", "sparse"])
 def test_sweeps_agree_with_worst_cases_at_radii_of_every_size(build, sparse):
