@@ -6,12 +6,12 @@ from robust_rl.solvers.certificate import Certificate
 from robust_rl.solvers.critical import Change, CriticalRadii, critical_radii
 from robust_rl.solvers.dr_nvi import DRNVISolver
 from robust_rl.solvers.episodic_q_learning import EpisodicQLearning
+from robust_rl.solvers.game_gaps import BestResponse, RobustGap, best_response, game_value, robust_gap
 from robust_rl.solvers.game_solution import GameSolution
 from robust_rl.solvers.learned import LearnedValues
 from robust_rl.solvers.planning import planner, solve
 from robust_rl.solvers.policy_evaluation import policy_value
 from robust_rl.solvers.q_learning import QLearning
-from robust_rl.solvers.robust_gap import BestResponse, RobustGap, best_response, game_value, robust_gap
 from robust_rl.solvers.sensitivity import Sensitivity, radius_sensitivity
 from robust_rl.solvers.solution import Solution
 from robust_rl.solvers.value_iteration import ValueIteration
