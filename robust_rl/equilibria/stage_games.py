@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from robust_rl.equilibria.checks import Array, as_kind, as_payoffs, as_selection
-from robust_rl.equilibria.gaps import num_deviations, regrets, write_incentives
+from robust_rl.equilibria.gaps import regrets
 from robust_rl.equilibria.max_entropy import max_entropy
-from robust_rl.equilibria.max_min import max_min
+from robust_rl.equilibria.programs import correlated_equilibria, matrix_games
 from robust_rl.errors import ConvergenceError, InvalidArgumentError
 
 
@@ -56,20 +56,12 @@ def equilibria(
     flat = games.reshape(len(games), games.shape[1], -1)
     span = np.ptp(flat, axis=2)
     scaled = (flat - flat.min(axis=2, keepdims=True)) / np.where(span > 0, span, 1.0)[..., None]
-    policies = np.empty((len(games), flat.shape[2]))
-    for k in range(len(games)):
-        if kind == "ne":
-            policies[k] = _nash(flat[k], scaled[k], num_actions, selection)
-            continue
-        incentives = np.empty((num_deviations(num_actions, kind == "ce"), flat.shape[2]))
-        write_incentives(scaled[k], num_actions, kind == "ce", incentives)
-        if selection == "max_entropy":
-            policies[k] = max_entropy(incentives)
-        else:
-            largest = span[k].max() or 1.0
-            centred = (flat[k] - flat[k].min(axis=1, keepdims=True)) / largest
-            objectives = (flat[k] - flat[k].min()) / largest if selection == "maximin" else centred.sum(axis=0)[None]
-            policies[k] = max_min(objectives, incentives)[0]
+    if kind == "ne":
+        policies = np.stack([_nash(q, z, num_actions, selection) for q, z in zip(flat, scaled, strict=True)])
+    elif selection == "max_entropy":
+        policies = max_entropy(flat, num_actions, kind == "ce")
+    else:
+        policies = correlated_equilibria(flat, num_actions, kind == "ce", selection)
     gaps = regrets(flat, policies, num_actions, kind == "ce")
     allowed = tolerance * span.max(axis=1)
     if (gaps > allowed).any():
@@ -84,10 +76,7 @@ def zero_sum(payoffs: ArrayLike) -> tuple[Array, Array, Array]:
     if games.ndim != 3 or 0 in games.shape[1:]:
         raise InvalidArgumentError(f"payoffs of shape {games.shape}; a batch of matrix games is (K, A, B)")
     games = as_payoffs(games[:, None])[:, 0]
-    x, y = np.empty(games.shape[:2]), np.empty((len(games), games.shape[2]))
-    for k, game in enumerate(games):
-        shift, scale = game.min(), np.ptp(game) or 1.0
-        x[k], y[k] = max_min((game.T - shift) / scale, np.empty((0, len(game))))
+    x, y = matrix_games(games)
     return np.einsum("ka,kab,kb->k", x, games, y), x, y
 
 
