@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +10,7 @@ from numpy.typing import ArrayLike
 from robust_rl.equilibria.checks import Array, as_kind, as_payoffs, as_selection
 from robust_rl.equilibria.gaps import regrets
 from robust_rl.equilibria.max_entropy import max_entropy
+from robust_rl.equilibria.nash import nash_equilibria
 from robust_rl.equilibria.programs import correlated_equilibria, matrix_games
 from robust_rl.errors import ConvergenceError, InvalidArgumentError
 
@@ -27,7 +27,7 @@ class StageEquilibria(NamedTuple):
 
 
 def equilibria(
-    payoffs: ArrayLike, kind: str, *, selection: str | None = "utilitarian", tolerance: float = 1e-8
+    payoffs: ArrayLike, kind: str, *, selection: str | None = "utilitarian", tolerance: float = 1e-8, starts: int = 24, seed: int = 0
 ) -> StageEquilibria:
     """Solve a batch of games.
 
@@ -54,20 +54,26 @@ def equilibria(
     games = as_payoffs(payoffs)
     num_actions = np.array(games.shape[2:])
     flat = games.reshape(len(games), games.shape[1], -1)
-    span = np.ptp(flat, axis=2)
-    scaled = (flat - flat.min(axis=2, keepdims=True)) / np.where(span > 0, span, 1.0)[..., None]
     if kind == "ne":
-        policies = np.stack([_nash(q, z, num_actions, selection) for q, z in zip(flat, scaled, strict=True)])
+        policies = nash_equilibria(flat, num_actions, selection, starts, seed)
     elif selection == "max_entropy":
         policies = max_entropy(flat, num_actions, kind == "ce")
     else:
         policies = correlated_equilibria(flat, num_actions, kind == "ce", selection)
     gaps = regrets(flat, policies, num_actions, kind == "ce")
-    allowed = tolerance * span.max(axis=1)
-    if (gaps > allowed).any():
-        k = int((gaps - allowed).argmax())
-        raise ConvergenceError(f"game {k}: the best {kind} found has regret {gaps[k]:.3g}, more than {allowed[k]:.3g}")
+    _check_gaps(gaps, tolerance * np.ptp(flat, axis=2).max(axis=1), kind)
     return StageEquilibria(policies.reshape(len(games), *games.shape[2:]), gaps)
+
+
+def _check_gaps(gaps: Array, allowed: Array, kind: str) -> None:
+    failed = gaps > allowed
+    if not failed.any():
+        return
+    k = int(failed.argmax())
+    message = f"{int(failed.sum())} of {len(gaps)} games, the first of them number {k}: no {kind} of regret {allowed[k]:.3g} or less was found"
+    if kind == "ne":
+        message += ' from any start; more starts or another seed may help, and kind="ce" or "cce" always has an answer'
+    raise ConvergenceError(message)
 
 
 def zero_sum(payoffs: ArrayLike) -> tuple[Array, Array, Array]:
@@ -79,43 +85,3 @@ def zero_sum(payoffs: ArrayLike) -> tuple[Array, Array, Array]:
     x, y = matrix_games(games)
     return np.einsum("ka,kab,kb->k", x, games, y), x, y
 
-
-def _nash(payoff: Array, scaled: Array, num_actions: Array, selection: str | None) -> Array:
-    """Equilibria of a two-player game over all supports of equal size; the rule picks among them."""
-    if len(num_actions) != 2:
-        raise InvalidArgumentError('Nash equilibria of more than two players aren\'t built yet; use "ce" or "cce"')
-    first, second = scaled.reshape(2, *num_actions)
-    best, best_score = None, -np.inf
-    for size in range(1, min(num_actions) + 1):
-        for rows in combinations(range(num_actions[0]), size):
-            for columns in combinations(range(num_actions[1]), size):
-                y = _indifferent(first[np.ix_(rows, columns)], columns, num_actions[1])
-                x = _indifferent(second.T[np.ix_(columns, rows)], rows, num_actions[0])
-                if x is None or y is None:
-                    continue
-                if (first @ y).max() - x @ first @ y > 1e-10 or (x @ second).max() - x @ second @ y > 1e-10:
-                    continue
-                joint = np.outer(x, y).ravel()
-                values = payoff @ joint
-                score = {"utilitarian": values.sum(), "maximin": values.min(), None: 0.0}.get(
-                    selection, -(joint[joint > 0] @ np.log(joint[joint > 0]))
-                )
-                if score > best_score:
-                    best, best_score = joint, score
-    if best is None:
-        raise ConvergenceError("no equilibrium with supports of equal size")
-    return best
-
-
-def _indifferent(payoffs: Array, support: tuple[int, ...], size: int) -> Array | None:
-    """Return the strategy on ``support`` that makes the rows of ``payoffs`` equal, if it is one."""
-    n = len(payoffs)
-    system = np.block([[payoffs, -np.ones((n, 1))], [np.ones((1, n)), np.zeros((1, 1))]])
-    if np.linalg.cond(system) > 1e12:
-        return None
-    weights = np.linalg.solve(system, np.append(np.zeros(n), 1.0))[:n]
-    if weights.min() < -1e-12:
-        return None
-    full = np.zeros(size)
-    full[list(support)] = np.maximum(weights, 0.0)
-    return full / full.sum()
