@@ -4,7 +4,7 @@ from robust_rl import envs
 from robust_rl.agents import RobustVI
 from robust_rl.evaluation import evaluate, evaluate_shifts, tie_range
 from robust_rl.frontiers import frontier
-from robust_rl.models import TabularEnv, TabularMDP
+from robust_rl.models import MarkovGame, TabularEnv, TabularMDP
 from robust_rl.q_learning_agent import RobustQLearning
 from robust_rl.solvers import Certificate, Solution, critical_radii, policy_value, radius_sensitivity, solve
 from robust_rl.uncertainty import (
@@ -39,6 +39,7 @@ __all__ = [
     "CustomSet",
     "Interval",
     "LInfinity",
+    "MarkovGame",
     "ReverseKL",
     "RobustQLearning",
     "RobustVI",
