@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from robust_rl import policy_file
+from robust_rl import envs, policy_file
 from robust_rl.errors import InvalidArgumentError
 from robust_rl.models import GameSimulator, MarkovGame, empirical_game
 from robust_rl.models.game_file import game_arrays, game_from_arrays
@@ -249,4 +249,4 @@ def _open(game: Any, samples: int | None) -> Any:
         return game
     if not hasattr(game, "possible_agents"):
         raise InvalidArgumentError(f"game is {game!r}; give a MarkovGame, a PettingZoo parallel environment, or a simulator")
-    return MarkovGame.from_env(game)
+    return envs.tabular_game(game)

@@ -154,9 +154,9 @@ class MarkovGame:
         NoTableError
             If the environment has no table; the message says what to do.
         """
-        from robust_rl.models.pettingzoo_table import read_game  # type: ignore[import-not-found,unused-ignore]
+        from robust_rl.models.pettingzoo_table import read_game
 
-        return read_game(env, horizon)  # type: ignore[no-any-return,unused-ignore]
+        return read_game(env, horizon)
 
     def save(self, path: str | Path) -> Path:
         """Write the game to one compressed ``.npz`` file and return its path."""
