@@ -204,7 +204,7 @@ def report(write: bool) -> str:
         "",
         "Random games, 3 x 3 actions, H = 2, radius 0.1, CCE. At a fixed number of draws from each (h, s, a) theory has no power "
         "of S: the total number of samples, N H S A1 A2, is linear in S. A state's own gap keeps its size; most are "
-        "exactly zero, so that the largest of few states is often zero and of many rarely: that curve bends towards the size of a "
+        "exactly zero, so that the largest of few states is often zero, of many rarely: that curve bends towards the size of a "
         "gap that isn't.",
         *head("gap", STATES, "slope"),
         *(row(name, data, written(slope(s, data))) for name, data in states.items()),

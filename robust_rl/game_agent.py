@@ -23,8 +23,8 @@ class DRNVI:
     Parameters
     ----------
     game : MarkovGame, pettingzoo.ParallelEnv or GameSimulator
-        A game with a horizon, an environment that :func:`robust_rl.envs.tabular_game` can read, or, with ``samples``, a
-        simulator that only answers draws.
+        A game with a horizon; an environment that :func:`robust_rl.envs.tabular_game` can read, whose ``max_cycles`` is the
+        horizon; or, with ``samples``, a simulator that only answers draws.
     uncertainty : mapping from agent to set, or one set for all
         Where each agent's adversary may move the transition probabilities; ``None`` is a nominal agent.
     equilibrium : "cce", "ce" or "ne"

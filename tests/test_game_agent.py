@@ -78,3 +78,34 @@ def test_observations_must_show_one_state_and_stages_end():
         agent.predict({"player_0": 0}, state=game.horizon)
     with pytest.raises(InvalidArgumentError, match="MarkovGame, a PettingZoo"):
         rr.DRNVI("soccer", None)
+
+
+def test_an_environment_is_solved_and_played_to_its_end():
+    """What the agents collect on average in the environment is the nominal policy's value."""
+    from robust_rl.envs.games import rock_paper_scissors_v0
+
+    env = rock_paper_scissors_v0.parallel_env()
+    agent = rr.DRNVI(env, None, equilibrium="ne", seed=1).learn()
+    returns = np.zeros((2000, 2))
+    for episode in range(len(returns)):
+        observations, _ = env.reset(seed=episode)
+        stage = None
+        while env.agents:
+            actions, stage = agent.predict(observations, stage)
+            observations, rewards, *_ = env.step(actions)
+            returns[episode] += [rewards[name] for name in agent.agents]
+    expected = [agent.summary()["value"][name] for name in agent.agents]
+    error = 4 * returns.std(axis=0) / np.sqrt(len(returns))
+    assert (abs(returns.mean(axis=0) - expected) <= error).all(), (returns.mean(axis=0), expected)
+
+
+def test_a_simulator_needs_samples():
+    class Coin:
+        rewards, horizon = np.zeros((2, 2, 1, 1)), 1
+
+        def sample(self, h, s, a, n):
+            return [n, 0]
+
+    assert rr.DRNVI(Coin(), None, samples=5).learn().solution.gap == 0
+    with pytest.raises(InvalidArgumentError, match="samples="):
+        rr.DRNVI(Coin(), None)
