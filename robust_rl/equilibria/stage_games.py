@@ -70,9 +70,12 @@ def _check_gaps(gaps: Array, allowed: Array, kind: str) -> None:
     if not failed.any():
         return
     k = int(failed.argmax())
-    message = f"{int(failed.sum())} of {len(gaps)} games, the first of them number {k}: no {kind} of regret {allowed[k]:.3g} or less was found"
+    message = (
+        f"payoffs[{k}]: the best {kind} found has regret {gaps[k]:.3g}, and tolerance allows {allowed[k]:.3g}; "
+        f"so it is in {int(failed.sum())} of {len(gaps)} games"
+    )
     if kind == "ne":
-        message += ' from any start; more starts or another seed may help, and kind="ce" or "cce" always has an answer'
+        message += '. More starts or another seed may find one; kind="ce" or "cce" always has an answer'
     raise ConvergenceError(message)
 
 
