@@ -6,7 +6,8 @@ that its average plays are a guess at the support; Newton's method then solves t
     u_i(b, x_-i) = v_i  for b in the support of i,        sum_b x_i(b) = 1,                                          (1)
 
 and the answer counts if it is a product of distributions and no player gains by a deviation, pure actions off the support
-included. Pure equilibria are found by looking at all joint actions.
+included. Pure equilibria are found by looking at all joint actions. Where no start leads to an equilibrium, Newton's method is
+tried on every support.
 
 ======  ==========  ====================================================
 symbol  here        meaning, shape
@@ -151,14 +152,35 @@ def write_system(payoff, own, index, unknowns, x, value, utility, system, right)
 
 @njit
 def search(payoff, own, num_actions, start, played, joint):  # type: ignore[no-untyped-def]
-    """One start: write the joint policy that it leads to; False where it leads to none."""
+    """One start: write the joint policy that it leads to, regret matching's own average where Newton fails."""
     x = start.copy()
     average, utility, regrets = np.empty_like(x), np.empty_like(x), np.empty_like(x)
     regret_matching(payoff, own, num_actions, x, average, utility, regrets)
-    if not polish(payoff, own, num_actions, played, average, utility):
+    x[:] = average
+    write_product(x if polish(payoff, own, num_actions, played, x, utility) else average, own, joint)
+
+
+@njit
+def search_support(payoff, own, num_actions, start, number, joint):  # type: ignore[no-untyped-def]
+    """Newton from ``start`` on the support of this number, without a guess; False where it ends at no distribution."""
+    x, utility = start.copy(), np.empty_like(start)
+    for i in range(len(num_actions)):
+        sets = (1 << num_actions[i]) - 1
+        members, number = number % sets + 1, number // sets
+        for b in range(num_actions[i]):
+            if not members >> b & 1:
+                x[i, b] = 0.0
+        x[i] /= x[i].sum()
+    if not polish(payoff, own, num_actions, 0.0, x, utility):
         return False
+    write_product(x, own, joint)
+    return True
+
+
+@njit
+def write_product(x, own, joint):  # type: ignore[no-untyped-def]
+    """The joint policy of the players' strategies."""
     for a in range(len(own)):
         joint[a] = 1.0
-        for i in range(len(num_actions)):
-            joint[a] *= average[i, own[a, i]]
-    return True
+        for i in range(len(x)):
+            joint[a] *= x[i, own[a, i]]

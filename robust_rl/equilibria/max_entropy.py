@@ -1,16 +1,29 @@
 """The equilibrium of largest entropy: max -sum_a x(a) log x(a) over the distributions with G x <= delta.
 
-It is unique, and symmetric where the game is. A primal-dual interior point method: Newton on
+It is unique, and symmetric where the game is. Its dual has a variable a deviation, and x follows from it:
 
-    log x + 1 + G' y + t 1 = 0,      G x + s = delta,      1 . x = 1,      y s = mu,      x, y, s > 0,              (1)
+    min over y >= 0 of  log sum_a exp(-(G' y)_a) + delta sum_d y_d,        x(y) = softmax(-G' y).                        (1)
 
-with mu falling to 0. Eliminating dy, ds and scaling by the root of x, dx = X^1/2 u,
+A primal-dual Newton method on the barrier problem, (1) minus mu sum_d log y_d, whose gradient is g and where s -> mu / y,
 
-    (I + X^1/2 G' S^-1 Y G X^1/2) u + X^1/2 1 dt = X^1/2 g,     g = -(log x + 1 + G' y + t 1) - G' S^-1 (mu - y s + Y (G x + s - delta))    (2)
+    ( G (diag x - x x') G' + diag(s / y) ) dy = -g,        g = delta - G x - mu / y,                                 (2)
 
-whose matrix has eigenvalues of at least 1. delta = 1e-10 of each player's range: many games have equilibria but none with G x < 0,
-and Newton's method needs an interior. So the regret of the answer is up to delta times the number of own actions, and the
-entropy that of the slightly larger set.
+solved after scaling by (y / s)^1/2, which makes all eigenvalues at least 1; with a line search on the barrier function, which
+is convex; and mu falls towards CENTRED, superlinearly, as soon as a problem is solved to ten times its mu.
+
+At the end G x = delta - mu / y to rounding, so that a deviation gains at most delta = 2e-11 of the player's range, and a
+modification of all own actions (CE) at most that many times delta. Many games have equilibria but none with G x < 0, and then (1)
+has no minimum with delta = 0. The entropy is that of the slightly larger set.
+
+======  ==========  ================================================
+symbol  here        meaning, shape
+======  ==========  ================================================
+G       incentives  (m, n), gains of deviations
+x       x           (n,)
+y, s    y, s        multipliers and slacks of the deviations, (m,)
+======  ==========  ================================================
+
+Reference for the step and the rule for mu: Wächter and Biegler (2006).
 """
 
 from __future__ import annotations
@@ -18,16 +31,17 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from robust_rl._numba import dot, njit
+from robust_rl._numba import dot, njit, vectorised
 from robust_rl._threads import run_blocks
 from robust_rl.equilibria.checks import Array
 from robust_rl.equilibria.gaps import num_deviations, write_incentives
 from robust_rl.equilibria.programs import blocks, scale_payoffs
 from robust_rl.equilibria.pure import dominant_action
 
-DELTA = 1e-10
-ITERATIONS = 300
-CENTRED = 1e-13  # mu at the end
+DELTA = 2e-11
+CENTRED = 1e-11  # mu at the end; the entropy is then within m mu
+ITERATIONS = 500
+ARMIJO = 1e-4
 
 
 def max_entropy(payoffs: Array, num_actions: NDArray[np.intp], correlated: bool) -> Array:
@@ -53,91 +67,102 @@ def solve_games(payoffs, num_actions, correlated, m, policies):  # type: ignore[
             continue
         scale_payoffs(payoffs[k], scaled)
         write_incentives(scaled, num_actions, correlated, incentives)
-        interior_point(incentives, policies[k])
+        barrier_newton(incentives, policies[k])
 
 
 @njit
-def interior_point(incentives, x):  # type: ignore[no-untyped-def]
+def barrier_newton(incentives, x):  # type: ignore[no-untyped-def]
     """Write the solution into ``x`` (n,)."""
     m, n = incentives.shape
-    x[:] = 1.0 / n
-    y, s, t = np.ones(m), np.empty(m), 0.0
-    dx, dy, ds, residual = np.empty(n), np.empty(m), np.empty(m), np.empty(m)
-    for d in range(m):
-        s[d] = max(DELTA - dot(incentives[d], x), 0.1)
-    matrix, root, right, ones = np.empty((n, n)), np.empty(n), np.empty(n), np.empty(n)
-    stationary, transposed = np.empty(n), np.empty(n)
+    y, s, mu = np.ones(m), np.full(m, 0.1), 0.1
+    gains, gradient, dy, trial = np.empty(m), np.empty(m), np.empty(m), np.empty(m)
+    matrix, centred = np.empty((m, m)), np.empty((m, n))
+    value = barrier(incentives, y, mu, x)
     for _ in range(ITERATIONS):
-        mu, infeasible = dot(y, s) / m, 0.0
-        for d in range(m):
-            residual[d] = dot(incentives[d], x) + s[d] - DELTA
-            infeasible = max(infeasible, abs(residual[d]))
-        if mu < CENTRED and infeasible < 0.01 * DELTA:
-            break
-        centre = 0.1 * mu
-        transposed[:] = 0.0
-        for d in range(m):
-            add(transposed, y[d] + (centre - y[d] * s[d] + y[d] * residual[d]) / s[d], incentives[d])
-        for a in range(n):
-            root[a] = np.sqrt(x[a])
-            right[a] = -root[a] * (np.log(x[a]) + 1.0 + t + transposed[a])
-            ones[a] = root[a]
-        fill_matrix(matrix, incentives, root, y, s)
-        factorise(matrix)
-        solve_factorised(matrix, right)
-        solve_factorised(matrix, ones)
-        dt = (dot(root, right) - (1.0 - x.sum())) / dot(root, ones)
-        for a in range(n):
-            dx[a] = root[a] * (right[a] - dt * ones[a])
-        for d in range(m):
-            ds[d] = -residual[d] - dot(incentives[d], dx)
-            dy[d] = (centre - y[d] * s[d] - y[d] * ds[d]) / s[d]
-        length = min(1.0, 0.995 * longest(x, dx), 0.995 * longest(y, dy), 0.995 * longest(s, ds))
-        add(x, length, dx)
-        add(y, length, dy)
-        add(s, length, ds)
-        t += length * dt
-    x /= x.sum()
+        while True:
+            error = 0.0
+            for d in range(m):
+                gains[d] = dot(incentives[d], x)
+                gradient[d] = DELTA - gains[d] - mu / y[d]
+                error = max(error, abs(gradient[d]) * y[d])
+            if error > (10.0 if mu > CENTRED else 1e-2) * mu:
+                break
+            if mu <= CENTRED:
+                return
+            mu = max(CENTRED, min(0.2 * mu, mu**1.5))
+            value = barrier(incentives, y, mu, x)
+        newton_step(incentives, x, gains, y, s, gradient, matrix, centred, dy)
+        slope, length = dot(gradient, dy), min(1.0, 0.995 * longest(y, dy))
+        while length > 1e-10:
+            for d in range(m):
+                trial[d] = y[d] + length * dy[d]
+            new = barrier(incentives, trial, mu, x)
+            if new <= value + ARMIJO * length * slope + 1e-14 * (1.0 + abs(value)):
+                break
+            length *= 0.5
+        for d in range(m):  # ds = mu / y - s - (s / y) dy, and then near mu / y
+            s[d] += min(1.0, length) * (mu / y[d] - s[d] - s[d] / y[d] * dy[d])
+            s[d] = min(max(s[d], 1e-2 * mu / trial[d]), 1e2 * mu / trial[d])
+            y[d] = trial[d]
+        value = new
 
 
 @njit
-def fill_matrix(matrix, incentives, root, y, s):  # type: ignore[no-untyped-def]
-    """Lower half of the matrix of (2); the gains of CE are mostly zero, and those are left out."""
-    n = len(root)
-    matrix[:] = 0.0
-    row = np.empty(n)
+def barrier(incentives, y, mu, x):  # type: ignore[no-untyped-def]
+    """Value of the barrier problem at y; writes x(y)."""
+    x[:] = 0.0
+    total = 0.0
     for d in range(len(y)):
+        add(x, -y[d], incentives[d])
+        total += DELTA * y[d] - mu * np.log(y[d])
+    most, mass = x.max(), 0.0
+    for a in range(len(x)):
+        x[a] = np.exp(x[a] - most)
+        mass += x[a]
+    for a in range(len(x)):
+        x[a] /= mass
+    return total + most + np.log(mass)
+
+
+@njit
+def newton_step(incentives, x, gains, y, s, gradient, matrix, centred, dy):  # type: ignore[no-untyped-def]
+    """Solve (2): with B = (y / s)^1/2 (G - G x 1') diag(x)^1/2 its matrix, scaled, is I + B B'."""
+    m, n = incentives.shape
+    for d in range(m):
         scale = np.sqrt(y[d] / s[d])
         for a in range(n):
-            row[a] = scale * incentives[d, a] * root[a]
-        for a in range(n):
-            if row[a] != 0.0:
-                add(matrix[a, : a + 1], row[a], row[: a + 1])
-    for a in range(n):
-        matrix[a, a] += 1.0
+            centred[d, a] = scale * np.sqrt(x[a]) * (incentives[d, a] - gains[d])
+        dy[d] = -scale * gradient[d]
+    for d in range(m):
+        for e in range(d + 1):
+            matrix[d, e] = dot(centred[d], centred[e])
+        matrix[d, d] += 1.0
+    factorise(matrix)
+    solve_factorised(matrix, dy)
+    for d in range(m):
+        dy[d] *= np.sqrt(y[d] / s[d])
 
 
 @njit
 def factorise(matrix):  # type: ignore[no-untyped-def]
     """Cholesky, in the lower half."""
-    for a in range(len(matrix)):
-        for b in range(a):
-            matrix[a, b] = (matrix[a, b] - dot(matrix[a, :b], matrix[b, :b])) / matrix[b, b]
-        matrix[a, a] = np.sqrt(max(matrix[a, a] - dot(matrix[a, :a], matrix[a, :a]), 1e-8))
+    for d in range(len(matrix)):
+        for e in range(d):
+            matrix[d, e] = (matrix[d, e] - dot(matrix[d, :e], matrix[e, :e])) / matrix[e, e]
+        matrix[d, d] = np.sqrt(max(matrix[d, d] - dot(matrix[d, :d], matrix[d, :d]), 1e-8))
 
 
 @njit
 def solve_factorised(matrix, right):  # type: ignore[no-untyped-def]
     """Solve in place."""
-    n = len(right)
-    for a in range(n):
-        right[a] = (right[a] - dot(matrix[a, :a], right[:a])) / matrix[a, a]
-    for a in range(n - 1, -1, -1):
-        right[a] /= matrix[a, a]
-        add(right[:a], -right[a], matrix[a, :a])
+    for d in range(len(right)):
+        right[d] = (right[d] - dot(matrix[d, :d], right[:d])) / matrix[d, d]
+    for d in range(len(right) - 1, -1, -1):
+        right[d] /= matrix[d, d]
+        add(right[:d], -right[d], matrix[d, :d])
 
 
-@njit
+@vectorised
 def add(target, factor, source):  # type: ignore[no-untyped-def]
     """``target += factor * source``."""
     for c in range(len(target)):

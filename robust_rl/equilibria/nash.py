@@ -8,7 +8,7 @@ no rule, and a pure equilibrium        the first in C order
 two players, no rule                   Lemke-Howson from the first label that ends in one
 two players, up to 1,000 supports      all pairs of supports of equal size (6 x 6: 923), and Lemke-Howson from every label
 two players, more                      all pure ones, and Lemke-Howson from every label
-three and more                         all pure ones, and the search of many_players.py from ``starts`` starts
+three and more                         all pure ones, and the search of many_players.py from ``starts`` starts; if none, all supports
 =====================================  =================================================================================
 
 Of the candidates the rule takes the best, of equally good ones (within 1e-12 of the payoffs' range) the first.
@@ -26,13 +26,15 @@ from robust_rl._threads import run_blocks
 from robust_rl.equilibria.bimatrix import bits, indifferent, lemke_howson, no_gain
 from robust_rl.equilibria.checks import Array
 from robust_rl.equilibria.gaps import regret
-from robust_rl.equilibria.many_players import PLAYED, digits, search
+from robust_rl.equilibria.many_players import PLAYED, digits, search, search_support
 from robust_rl.equilibria.programs import blocks, scale_payoffs
 from robust_rl.equilibria.pure import dominant_action, pure_regrets
 
 ANY, UTILITARIAN, MAXIMIN, MAX_ENTROPY = 0, 1, 2, 3
 RULES = {None: ANY, "utilitarian": UTILITARIAN, "maximin": MAXIMIN, "max_entropy": MAX_ENTROPY}
 SUPPORTS = 1000
+MOST_SUPPORTS = 4000  # of more than two players: 4 x 4 x 4 has 3375
+TRIES = 8  # starts of Newton on each of them
 EXACT = 1e-11  # of a player's range: the regret of a candidate
 BETTER = 1e-12
 
@@ -40,7 +42,7 @@ BETTER = 1e-12
 def nash_equilibria(
     payoffs: Array, num_actions: NDArray[np.intp], selection: str | None, starts: int, seed: int
 ) -> Array:
-    """Policies (K, M) for payoffs (K, n, M); uniform where no equilibrium was found."""
+    """Policies (K, M) for payoffs (K, n, M); where no equilibrium was found, the policy of least regret."""
     count, n, joint = payoffs.shape
     policies = np.empty((count, joint))
     few = n == 2 and comb(int(num_actions.sum()), int(num_actions[0])) <= SUPPORTS
@@ -88,9 +90,9 @@ def solve_games(payoffs, num_actions, rule, few, points, policies):  # type: ign
                     policy[a] = 1.0
                     score = keep_better(payoffs[k], policy, rule, widest, score, policies[k])
         if n == 2:
-            score = two_players(payoffs[k], scaled, num_actions, rule, few, widest, score, policy, policies[k])
+            two_players(payoffs[k], scaled, num_actions, rule, few, widest, score, policy, policies[k])
         else:
-            score = more_players(payoffs[k], scaled, num_actions, own, points, rule, widest, score, policy, policies[k])
+            more_players(payoffs[k], scaled, num_actions, own, points, rule, widest, score, policy, policies[k])
 
 
 @njit
@@ -104,10 +106,9 @@ def two_players(payoff, scaled, num_actions, rule, few, widest, score, policy, b
             write_product(x, y, policy)
             score = keep_better(payoff, policy, rule, widest, score, best)
             if rule == ANY:
-                return score
+                return
     if (few and rule != ANY) or score == -np.inf:
-        score = all_supports(payoff, first, second, rule, widest, score, x, y, policy, best)
-    return score
+        all_supports(payoff, first, second, rule, widest, score, x, y, policy, best)
 
 
 @njit
@@ -129,21 +130,34 @@ def all_supports(payoff, first, second, rule, widest, score, x, y, policy, best)
                 write_product(x, y, policy)
                 score = keep_better(payoff, policy, rule, widest, score, best)
                 if rule == ANY:
-                    return score
-    return score
+                    return
 
 
 @njit
 def more_players(payoff, scaled, num_actions, own, points, rule, widest, score, policy, best):  # type: ignore[no-untyped-def]
-    """Candidates from many starts."""
-    gains = np.empty((num_actions.max(), num_actions.max()))
+    """Candidates from many starts; where there is none, from all supports; then the one of least regret, whatever it is."""
+    gains, least = np.empty((num_actions.max(), num_actions.max())), np.inf
     for start in range(len(points)):
-        if search(scaled, own, num_actions, points[start], PLAYED[start % len(PLAYED)], policy):
-            if regret(scaled, policy, num_actions, False, gains) <= EXACT:
-                score = keep_better(payoff, policy, rule, widest, score, best)
-                if rule == ANY:
-                    return score
-    return score
+        search(scaled, own, num_actions, points[start], PLAYED[start % len(PLAYED)], policy)
+        gap = regret(scaled, policy, num_actions, False, gains)
+        if gap <= EXACT:
+            score = keep_better(payoff, policy, rule, widest, score, best)
+            if rule == ANY:
+                return
+        elif score == -np.inf and gap < least:
+            best[:], least = policy, gap
+    supports = 1
+    for size in num_actions:
+        supports *= (1 << size) - 1
+    if score > -np.inf or supports > MOST_SUPPORTS:
+        return
+    for number in range(supports):
+        for start in range(min(len(points), TRIES)):
+            if search_support(scaled, own, num_actions, points[start], number, policy):
+                if regret(scaled, policy, num_actions, False, gains) <= EXACT:
+                    score = keep_better(payoff, policy, rule, widest, score, best)
+                    if rule == ANY:
+                        return
 
 
 @njit
