@@ -4,6 +4,8 @@ from itertools import product
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.optimize import linprog
 
 import robust_rl as rr
@@ -89,6 +91,19 @@ def test_the_best_response_attains_the_gap_when_it_is_played(kind):
             answer = rr.best_response(policy, game, ball, agent, kind=kind)
             np.testing.assert_allclose(answer.value[0], found.best[i], atol=1e-13)
             np.testing.assert_allclose(game_value(answer.joint(policy, game), game, ball)[i], answer.value, atol=1e-12)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10**6), st.floats(0, 1), st.floats(0, 1))
+def test_values_fall_with_the_radius_and_modifications_gain_at_least_what_deviations_do(seed, one, other):
+    game = random_game(seed)
+    rng = np.random.default_rng(seed)
+    shape = (game.horizon, game.num_states)
+    policy = rng.dirichlet(np.full(game.num_joint_actions, 0.5), size=shape).reshape(*shape, *game.num_actions)
+    small, large = (rr.TotalVariation(radius, support="free") for radius in sorted((one, other)))
+    assert (game_value(policy, game, large) <= game_value(policy, game, small) + 1e-12).all()
+    by_kind = {kind: rr.robust_gap(policy, game, small, kind=kind).by_state for kind in ("cce", "ce")}
+    assert (by_kind["ce"] >= by_kind["cce"] - 1e-12).all()
 
 
 def test_gaps_are_told_by_agent_and_from_the_start():
