@@ -4,9 +4,21 @@ from robust_rl import envs
 from robust_rl.agents import RobustVI
 from robust_rl.evaluation import evaluate, evaluate_shifts, tie_range
 from robust_rl.frontiers import frontier
-from robust_rl.models import TabularEnv, TabularMDP
+from robust_rl.game_agent import DRNVI
+from robust_rl.models import MarkovGame, TabularEnv, TabularMDP
 from robust_rl.q_learning_agent import RobustQLearning
-from robust_rl.solvers import Certificate, Solution, critical_radii, policy_value, radius_sensitivity, solve
+from robust_rl.solvers import (
+    Certificate,
+    GameSolution,
+    Solution,
+    best_response,
+    critical_radii,
+    policy_value,
+    radius_sensitivity,
+    robust_gap,
+    solve,
+    solve_zero_sum,
+)
 from robust_rl.uncertainty import (
     KL,
     L1,
@@ -29,6 +41,7 @@ from robust_rl.uncertainty import (
 __version__ = "0.1.0"
 
 __all__ = [
+    "DRNVI",
     "KL",
     "L1",
     "L2",
@@ -37,8 +50,10 @@ __all__ = [
     "ChiSquare",
     "Contamination",
     "CustomSet",
+    "GameSolution",
     "Interval",
     "LInfinity",
+    "MarkovGame",
     "ReverseKL",
     "RobustQLearning",
     "RobustVI",
@@ -50,6 +65,7 @@ __all__ = [
     "UncertainRewards",
     "Wasserstein",
     "WeightedL1",
+    "best_response",
     "critical_radii",
     "envs",
     "evaluate",
@@ -58,6 +74,8 @@ __all__ = [
     "graph_metric",
     "policy_value",
     "radius_sensitivity",
+    "robust_gap",
     "solve",
+    "solve_zero_sum",
     "tie_range",
 ]

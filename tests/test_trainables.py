@@ -5,7 +5,17 @@ import pytest
 
 import robust_rl as rr
 from robust_rl.frontiers import FrontierPlanner
-from robust_rl.solvers import BackwardInduction, EpisodicQLearning, QLearning, ValueIteration, planner
+from robust_rl.solvers import (
+    BackwardInduction,
+    DRNVISolver,
+    EpisodicQLearning,
+    QLearning,
+    ValueIteration,
+    ZeroSumIteration,
+    planner,
+)
+from tests.games import random_game
+from tests.solvers.test_zero_sum import zero_sum_game
 from tests.training.contract import check_trainable
 from tests.worlds import random_model
 
@@ -47,6 +57,8 @@ TRAINABLES = {
     "Q-learning along episodes": lambda: EpisodicQLearning(
         gymnasium.make("FrozenLake-v1"), rr.Contamination(0.1, support="nominal"), num_states=16, discount=0.9, moves_per_step=50
     ),
+    "DR-NVI": lambda: DRNVISolver(random_game(0, 2, staged=False).replace(horizon=7), rr.KL(0.1), equilibrium="ce"),
+    "zero-sum Shapley iteration": lambda: ZeroSumIteration(zero_sum_game(0), rr.KL(0.1), discount=0.9, tol=1e-6),
     "frontier": lambda: FrontierPlanner(random_model(0), BALL, [0.0, 0.05, 0.1, 0.2], discount=0.9),
     "torch optimiser loop": torch_regression,
 }

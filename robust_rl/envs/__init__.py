@@ -1,5 +1,6 @@
 """Environments, their exact tables, and changed copies of both. Importing this package registers its ids with Gymnasium."""
 
+from robust_rl.envs import games
 from robust_rl.envs.blackjack import blackjack_table
 from robust_rl.envs.mixing import mix
 from robust_rl.envs.noise import ActionNoise, ObservationNoise, with_action_noise
@@ -7,6 +8,7 @@ from robust_rl.envs.registration import make, register, tabular_ids
 from robust_rl.envs.shift import PhysicsShift, parse_env_arg, parse_shift, shift
 from robust_rl.envs.spaces import state_count, state_index, state_observation
 from robust_rl.envs.tabular import tabular
+from robust_rl.envs.tabular_game import tabular_game
 
 register()
 
@@ -15,6 +17,7 @@ __all__ = [
     "ObservationNoise",
     "PhysicsShift",
     "blackjack_table",
+    "games",
     "make",
     "mix",
     "parse_env_arg",
@@ -25,6 +28,7 @@ __all__ = [
     "state_index",
     "state_observation",
     "tabular",
+    "tabular_game",
     "tabular_ids",
     "with_action_noise",
 ]

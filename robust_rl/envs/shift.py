@@ -17,8 +17,9 @@ import gymnasium
 from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils import RecordConstructorArgs
+from pettingzoo import ParallelEnv
 
-from robust_rl.envs import checks
+from robust_rl.envs import checks, games
 from robust_rl.envs.noise import ActionNoise, ObservationNoise, with_action_noise
 from robust_rl.envs.registration import construct, constructor_arguments, find_spec
 from robust_rl.errors import InvalidArgumentError, UnknownNameError, nearest
@@ -34,15 +35,18 @@ POSITIVE = {"length", "masscart", "masspole", "tau", "dt", "m", "l", "max_torque
 @overload
 def shift(env: TabularMDP, **changes: Any) -> TabularMDP: ...
 @overload
+def shift(env: ParallelEnv, **changes: Any) -> ParallelEnv: ...
+@overload
 def shift(env: gymnasium.Env[Any, Any] | str, **changes: Any) -> gymnasium.Env[Any, Any]: ...
-def shift(env: gymnasium.Env[Any, Any] | TabularMDP | str, **changes: Any) -> gymnasium.Env[Any, Any] | TabularMDP:
+def shift(env: Any, **changes: Any) -> Any:
     """Return a new environment that differs from the given one in the named ways; the given one is untouched.
 
     Parameters
     ----------
-    env : gymnasium.Env, str or TabularMDP
+    env : gymnasium.Env, str, TabularMDP or pettingzoo.ParallelEnv
         An environment made by ``gymnasium.make`` (its arguments, wrappers and earlier shifts are kept unless overridden; noise
-        adds to earlier noise), an id, or a model, which takes ``action_noise`` only.
+        adds to earlier noise), an id, or a model, which takes ``action_noise`` only; or one of :mod:`robust_rl.envs.games`, without
+        wrappers, which takes arguments of its constructor, as soccer's ``slip``.
     **changes
         ``action_noise=q``: with probability q the action is replaced by one drawn uniformly.
         ``observation_noise=x``: for Box observations Gaussian noise of standard deviation x, in the observation's units; for
@@ -64,6 +68,8 @@ def shift(env: gymnasium.Env[Any, Any] | TabularMDP | str, **changes: Any) -> gy
     """
     if isinstance(env, TabularMDP):
         return _shift_model(env, changes)
+    if isinstance(env, ParallelEnv):
+        return games.shifted(env, changes)
     if not isinstance(env, gymnasium.Env | str):
         raise InvalidArgumentError(f"{env!r} is no Gymnasium environment, id or TabularMDP")
     spec = find_spec(env) if isinstance(env, str) else env.spec

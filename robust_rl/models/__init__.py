@@ -1,8 +1,20 @@
-"""Plain data: tabular models and how they are read, estimated, saved and played; simulators that only answer draws."""
+"""Plain data: tabular models and Markov games, how they are read, estimated, saved and played; simulators that answer draws."""
 
+from robust_rl.models.empirical_game import GameSimulator, empirical_game
 from robust_rl.models.generative import GenerativeModel, TabularSimulator
+from robust_rl.models.markov_game import MarkovGame
 from robust_rl.models.tabular import TabularMDP
 from robust_rl.models.tabular_env import TabularEnv
 from robust_rl.models.transforms import unroll, with_kernel
 
-__all__ = ["GenerativeModel", "TabularEnv", "TabularMDP", "TabularSimulator", "unroll", "with_kernel"]
+__all__ = [
+    "GameSimulator",
+    "GenerativeModel",
+    "MarkovGame",
+    "TabularEnv",
+    "TabularMDP",
+    "TabularSimulator",
+    "empirical_game",
+    "unroll",
+    "with_kernel",
+]

@@ -43,7 +43,7 @@ def read_table(env: Any) -> TabularMDP:
 def _model(table: dict[int, Any], actions: int, start: Any) -> TabularMDP:
     states = len(table)
     source, action, probability, successor, reward, ends = _columns(table)
-    terminal = _terminal_states(source, successor, ends, states)
+    terminal = terminal_states(source, successor, ends, states)
     to_extra = ends & ~terminal[successor]
     if to_extra.any():
         successor = np.where(to_extra, states, successor)
@@ -79,7 +79,7 @@ def _columns(table: dict[int, Any]) -> tuple[NDArray[Any], ...]:
     return source, action, probability, successor, reward, ends
 
 
-def _terminal_states(source: NDArray[Any], successor: NDArray[Any], ends: NDArray[Any], states: int) -> NDArray[np.bool_]:
+def terminal_states(source: NDArray[Any], successor: NDArray[Any], ends: NDArray[Any], states: int) -> NDArray[np.bool_]:
     """Largest set of states that are entered by an ending transition, and from outside the set by no other kind."""
     terminal = np.zeros(states, dtype=bool)
     terminal[successor[ends]] = True

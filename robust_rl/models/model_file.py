@@ -12,7 +12,7 @@ import os
 import shutil
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -35,12 +35,17 @@ def save(model: TabularMDP, path: Path) -> Path:
     """Write a model; see :meth:`TabularMDP.save`."""
     if path.suffix == DIRECTORY_SUFFIX or path.is_dir():
         return _save_directory(model, path)
+    return write_npz(path, _arrays(model), FORMAT)
+
+
+def write_npz(path: Path, arrays: Mapping[str, NDArray[Any]], kind: str) -> Path:
+    """Write arrays and the name of their format to one compressed file; return its path, which ends in ``.npz``."""
     path = _with_suffix(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    header = {"format": np.array(FORMAT), "version": np.array(VERSION)}
+    header = {"format": np.array(kind), "version": np.array(VERSION)}
     temporary = path.with_name(f".{path.stem}.tmp.npz")  # a full disk or a kill leaves an earlier file as it was
     try:
-        np.savez_compressed(temporary, **cast("dict[str, Any]", header | _arrays(model)))
+        np.savez_compressed(temporary, **cast("dict[str, Any]", header | dict(arrays)))
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -55,11 +60,11 @@ def load(path: Path, *, mmap: bool = True) -> TabularMDP:
         arrays = _read_directory(path, mmap)
     else:
         path = _with_suffix(path)
-        arrays = _read_npz(path)
+        arrays = read_npz(path, FORMAT, "TabularMDP.save")
     try:
-        _check_pointers(arrays, path)
+        check_pointers(arrays, MATRICES, path)
         vectors = {name: arrays[name] for name in VECTORS}
-        matrices = {name: _matrix(arrays, name, len(vectors["start"]), path) for name in MATRICES}
+        matrices = {name: matrix_of(arrays, name, len(vectors["start"]), path) for name in MATRICES}
     except KeyError as error:
         raise FileFormatError(f"{path} is incomplete: {error} is missing") from None
     return TabularMDP(**matrices, **vectors)
@@ -76,7 +81,8 @@ def _arrays(model: TabularMDP) -> dict[str, NDArray[Any]]:
     return arrays
 
 
-def _matrix(arrays: Mapping[str, NDArray[Any]], name: str, num_states: int, path: Path) -> Any:
+def matrix_of(arrays: Mapping[str, NDArray[Any]], name: str, num_states: int, path: Path) -> Any:
+    """Return a dense matrix, or CSR of its three arrays."""
     if name in arrays:
         return arrays[name]
     data, indices, indptr = (arrays[f"{name}.{part}"] for part in PARTS)
@@ -146,9 +152,9 @@ def _read_header(path: Path) -> dict[str, Any]:
     return arrays
 
 
-def _check_pointers(arrays: Mapping[str, NDArray[Any]], path: Path) -> None:
+def check_pointers(arrays: Mapping[str, NDArray[Any]], matrices: Iterable[str], path: Path) -> None:
     """Refuse CSR matrices that point outside of themselves: compiled code would follow them there."""
-    for name in MATRICES:
+    for name in matrices:
         if not {f"{name}.{part}" for part in PARTS} <= set(arrays):
             continue
         data, indices, indptr = (arrays[f"{name}.{part}"] for part in PARTS)
@@ -174,7 +180,9 @@ def _with_suffix(path: Path) -> Path:
     return path if path.suffix == ".npz" else path.with_name(path.name + ".npz")
 
 
-def _read_npz(path: Path) -> Mapping[str, NDArray[Any]]:
+def read_npz(path: Path, kind: str, writer: str) -> Mapping[str, NDArray[Any]]:
+    """Return the arrays of a file of this format. Raises FileFormatError naming what writes one."""
+    path = _with_suffix(path)
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
@@ -182,8 +190,8 @@ def _read_npz(path: Path) -> Mapping[str, NDArray[Any]]:
         raise FileFormatError(f"no model file at {path}") from None
     except (OSError, ValueError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
         raise FileFormatError(f"{path} is not a readable model file: {error}") from error
-    if str(arrays.get("format")) != FORMAT:
-        raise FileFormatError(f"{path} is not a {FORMAT} file; write one with TabularMDP.save")
+    if str(arrays.get("format")) != kind:
+        raise FileFormatError(f"{path} is not a {kind} file; write one with {writer}")
     version = arrays.get("version", np.array(""))
     _check_version(version.item() if version.ndim == 0 else None, path)
     return arrays

@@ -83,7 +83,7 @@ class TabularMDP:
         self.action_mask = validation.as_action_mask(action_mask, shape, self.terminal)
         self.start = validation.as_start(start, self.num_states)
         self.rewards: Transitions = validation.as_rewards(rewards, shape, sparse.issparse(self.transitions))
-        self.transitions = validation.checked_rows(self.transitions, self.active_rows, self.num_actions)
+        self.transitions = validation.checked_rows(self.transitions, self.active_rows, validation.pair_name(self.num_actions))
         validation.check_finite_rewards(self.rewards, self.active_rows, shape)
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -102,7 +102,12 @@ def as_start(start: ArrayLike | None, states: int) -> NDArray[np.float64]:
     return distribution
 
 
-def checked_rows(transitions: Any, active: NDArray[np.bool_], actions: int) -> Any:
+def pair_name(actions: int) -> Callable[[int], str]:
+    """Return what names row s*A + a in a message."""
+    return lambda row: f"s={row // actions}, a={row % actions}"
+
+
+def checked_rows(transitions: Any, active: NDArray[np.bool_], name: Callable[[int], str]) -> Any:
     """Return the transitions with active rows that sum to 1 up to rounding.
 
     Rows within the tolerance, as those computed in float32, are divided by their sums, in a copy: the certificates rest on sums
@@ -114,14 +119,12 @@ def checked_rows(transitions: Any, active: NDArray[np.bool_], actions: int) -> A
     longest, worst = 0, 0.0
     for begin, end in row_blocks(matrix):
         block = active[begin:end]
-        _check_entries(matrix, begin, end, block, actions)
+        _check_entries(matrix, begin, end, block, name)
         sums = _row_sums(matrix, begin, end)
         bad = np.flatnonzero(block & ~(np.abs(sums - 1) <= tolerance))
         if bad.size:
-            state, action = divmod(begin + int(bad[0]), actions)
-            raise InvalidModelError(
-                f"P[s={state}, a={action}] sums to {sums[bad[0]]:.10g}; rows must sum to 1 within {tolerance:g}"
-            )
+            where = name(begin + int(bad[0]))
+            raise InvalidModelError(f"P[{where}] sums to {sums[bad[0]]:.10g}; rows must sum to 1 within {tolerance:g}")
         longest = max(longest, _longest_row(matrix, begin, end))
         worst = max(worst, float(np.abs(sums - 1).max(where=block, initial=0.0)))
     if worst <= (longest + 8) * np.finfo(matrix.dtype).eps:
@@ -144,7 +147,7 @@ def row_blocks(matrix: Any, entries: int = BLOCK_ENTRIES) -> Iterator[tuple[int,
         begin = end
 
 
-def _check_entries(matrix: Any, begin: int, end: int, active: NDArray[np.bool_], actions: int) -> None:
+def _check_entries(matrix: Any, begin: int, end: int, active: NDArray[np.bool_], name: Callable[[int], str]) -> None:
     if sparse.issparse(matrix):
         first = int(matrix.indptr[begin])
         data = matrix.data[first : int(matrix.indptr[end])]
@@ -157,8 +160,8 @@ def _check_entries(matrix: Any, begin: int, end: int, active: NDArray[np.bool_],
         values = block[rows, columns]
     for row, column, value in zip(rows, columns, values, strict=True):
         if active[row]:
-            state, action = divmod(begin + int(row), actions)
-            raise InvalidModelError(f"P[s={state}, a={action}, s'={column}] is {value:g}; probabilities are >= 0 and finite")
+            where = name(begin + int(row))
+            raise InvalidModelError(f"P[{where}, s'={column}] is {value:g}; probabilities are >= 0 and finite")
 
 
 def _row_sums(matrix: Any, begin: int, end: int) -> NDArray[np.float64]:

@@ -4,7 +4,10 @@ from robust_rl.solvers.backward_induction import BackwardInduction
 from robust_rl.solvers.bellman import BellmanOperator
 from robust_rl.solvers.certificate import Certificate
 from robust_rl.solvers.critical import Change, CriticalRadii, critical_radii
+from robust_rl.solvers.dr_nvi import DRNVISolver
 from robust_rl.solvers.episodic_q_learning import EpisodicQLearning
+from robust_rl.solvers.game_gaps import BestResponse, RobustGap, best_response, game_value, robust_gap
+from robust_rl.solvers.game_solution import GameSolution
 from robust_rl.solvers.learned import LearnedValues
 from robust_rl.solvers.planning import planner, solve
 from robust_rl.solvers.policy_evaluation import policy_value
@@ -12,22 +15,33 @@ from robust_rl.solvers.q_learning import QLearning
 from robust_rl.solvers.sensitivity import Sensitivity, radius_sensitivity
 from robust_rl.solvers.solution import Solution
 from robust_rl.solvers.value_iteration import ValueIteration
+from robust_rl.solvers.zero_sum import ZeroSumIteration, ZeroSumSolution, solve_zero_sum
 
 __all__ = [
     "BackwardInduction",
     "BellmanOperator",
+    "BestResponse",
     "Certificate",
     "Change",
     "CriticalRadii",
+    "DRNVISolver",
     "EpisodicQLearning",
+    "GameSolution",
     "LearnedValues",
     "QLearning",
+    "RobustGap",
     "Sensitivity",
     "Solution",
     "ValueIteration",
+    "ZeroSumIteration",
+    "ZeroSumSolution",
+    "best_response",
     "critical_radii",
+    "game_value",
     "planner",
     "policy_value",
     "radius_sensitivity",
+    "robust_gap",
     "solve",
+    "solve_zero_sum",
 ]

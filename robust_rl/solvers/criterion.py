@@ -51,7 +51,7 @@ def describe_problem(model: TabularMDP, uncertainty: RectangularSet | None) -> d
         "states": model.num_states,
         "actions": model.num_actions,
         "model": digest([model.csr(), model.rewards, model.start, model.terminal, model.action_mask]),
-        "uncertainty's arrays": digest(_arguments(chosen)),
+        "uncertainty's arrays": digest(set_arguments(chosen)),
     }
 
 
@@ -65,9 +65,9 @@ def check_same_problem(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> N
             )
 
 
-def _arguments(uncertainty: RectangularSet) -> list[Any]:
+def set_arguments(uncertainty: RectangularSet) -> list[Any]:
     """A set's arguments, and those of the sets in it."""
-    parts = [_arguments(x) if isinstance(x, RectangularSet) else [x] for x in uncertainty.describe().values()]
+    parts = [set_arguments(x) if isinstance(x, RectangularSet) else [x] for x in uncertainty.describe().values()]
     return [part for some in parts for part in some]
 
 

@@ -1,0 +1,188 @@
+"""The linear program behind every equilibrium here, solved by a dual simplex on a small dense tableau.
+
+    max over x of  min_j P_j x      subject to   G x <= 0,   1 . x = 1,   x >= 0                                      (1)
+
+=====================  ======================================  ======================
+problem                P, the rows of the objective            G
+=====================  ======================================  ======================
+zero-sum game          the columns of the payoff matrix        none
+utilitarian            sum_i Q_i, one row                      gains of deviations
+maximin                Q_i, a row a player                     gains of deviations
+any equilibrium        minus the regret of pure joint actions  gains of deviations
+=====================  ======================================  ======================
+
+The right-hand side of (1) is almost all zeros, so the primal simplex stalls; the costs are all different in a generic game, so
+the dual simplex doesn't. It needs no first phase: with t = P_0 x - s_0, where row 0 is the one whose maximum over a is least,
+the joint action a* that maximises P_0, with all slacks basic, is dual feasible. Where a* is an equilibrium already (a saddle
+point, a pure equilibrium), that is also the end. The leaving row is the most negative; the entering column has the least
+ratio of reduced cost, among equal ones the largest pivot; after a run of pivots that don't lower the bound, Bland's rule
+(least index) until one does, which rules out cycling. Where several x are optimal the answer is the vertex these rules reach: it depends on
+the game alone, not on its batch.
+
+No answer is trusted: x is clipped and renormalised, and x and the multipliers y of P, w of G bound the optimum from both sides,
+
+    min_j P_j x  <=  optimum  <=  max_a [ y P - w G ](a),                                                           (2)
+
+so that what rounding has spoiled is seen, and goes to HiGHS.
+
+======  ===============  ============================================
+symbol  here             meaning, shape
+======  ===============  ============================================
+P       objectives       (k, n)
+G       incentives       (m, n)
+T       tableau          (k + m + 1, n + 1): rows k-1 objectives, m incentives, the sum, the reduced costs; last column the right side
+======  ===============  ============================================
+
+References: Lemke (1954) for the dual simplex; Bland (1977).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from robust_rl._numba import njit
+
+FEASIBLE = 1e-11  # how negative a basic variable may stay; entries are at most 1
+PIVOT = 1e-9  # smaller entries are rounding
+EQUAL = 1e-13
+
+
+@njit
+def fill_tableau(objectives, incentives, tableau, basic, nonbasic):  # type: ignore[no-untyped-def]
+    """Write the first, dual feasible tableau. Variables: x_a is a, the slack of row j is n + j, of incentive d is n + k + d."""
+    k, n = objectives.shape
+    m = len(incentives)
+    first, least = 0, np.inf
+    for j in range(k):
+        most = objectives[j].max()
+        if most < least:
+            first, least = j, most
+    star = objectives[first].argmax()
+    row = 0
+    for j in range(k):
+        if j != first:  # t <= P_j x, with t = P_0 x - s_0
+            at_star = objectives[first, star] - objectives[j, star]
+            for a in range(n):
+                tableau[row, a] = objectives[first, a] - objectives[j, a] - at_star
+            tableau[row, star], tableau[row, n], basic[row] = -1.0, -at_star, n + j
+            row += 1
+    for d in range(m):
+        at_star = incentives[d, star]
+        for a in range(n):
+            tableau[row, a] = incentives[d, a] - at_star
+        tableau[row, star], tableau[row, n], basic[row] = 0.0, -at_star, n + k + d
+        row += 1
+    tableau[row], basic[row] = 1.0, star
+    tableau[row, star] = 0.0
+    for a in range(n):
+        tableau[row + 1, a], nonbasic[a] = objectives[first, star] - objectives[first, a], a
+    tableau[row + 1, star], tableau[row + 1, n], nonbasic[star] = 1.0, objectives[first, star], n + first
+
+
+@njit
+def leaving_row(tableau, basic, rows, bland):  # type: ignore[no-untyped-def]
+    """The most negative basic variable, or of the least index by Bland's rule; -1 where none is negative."""
+    chosen, n = -1, tableau.shape[1] - 1
+    lowest = -FEASIBLE
+    for r in range(rows):
+        value = tableau[r, n]
+        if bland:
+            if value < -FEASIBLE and (chosen < 0 or basic[r] < basic[chosen]):
+                chosen = r
+        elif value < lowest:
+            chosen, lowest = r, value
+    return chosen
+
+
+@njit
+def entering_column(row, costs, nonbasic, bland):  # type: ignore[no-untyped-def]
+    """The least ratio of reduced cost to pivot keeps all reduced costs non-negative; -1 where the row has no pivot."""
+    chosen, least = -1, np.inf
+    for c in range(len(nonbasic)):
+        if row[c] < -PIVOT:
+            ratio = -max(costs[c], 0.0) / row[c]
+            if ratio < least - EQUAL:
+                chosen, least = c, ratio
+            elif ratio < least + EQUAL and (nonbasic[c] < nonbasic[chosen] if bland else row[c] < row[chosen]):
+                chosen, least = c, min(ratio, least)
+    return chosen, least
+
+
+@njit
+def pivot(tableau, rows, row, column):  # type: ignore[no-untyped-def]
+    """Exchange a basic and a nonbasic variable."""
+    inverse = 1.0 / tableau[row, column]
+    source = tableau[row]
+    source *= inverse
+    source[column] = inverse
+    for r in range(rows + 1):
+        factor = tableau[r, column]
+        if r != row and factor != 0.0:
+            target = tableau[r]
+            target[column] = 0.0
+            for c in range(len(source)):
+                target[c] -= factor * source[c]
+
+
+@njit
+def dual_simplex(objectives, incentives, tableau, basic, nonbasic):  # type: ignore[no-untyped-def]
+    """Solve (1) in place; False where rounding stopped it."""
+    rows = len(objectives) + len(incentives)
+    fill_tableau(objectives, incentives, tableau, basic, nonbasic)
+    stalled, patience = 0, 2 * rows + 10
+    for _ in range(50 * (rows + objectives.shape[1])):
+        bland = stalled > patience
+        row = leaving_row(tableau, basic, rows, bland)
+        if row < 0:
+            return True
+        column, ratio = entering_column(tableau[row], tableau[rows], nonbasic, bland)
+        if column < 0:
+            return False
+        stalled = stalled + 1 if ratio <= EQUAL else 0
+        pivot(tableau, rows, row, column)
+        basic[row], nonbasic[column] = nonbasic[column], basic[row]
+    return False
+
+
+@njit
+def read_solution(objectives, incentives, tableau, basic, nonbasic, x, y, w):  # type: ignore[no-untyped-def]
+    """Write x (n,), y (k,) and w (m,), clipped and renormalised, and return the difference of the two sides of (2)."""
+    k, n = objectives.shape
+    rows = k + len(incentives)
+    x[:], y[:], w[:] = 0.0, 0.0, 0.0
+    for r in range(rows):
+        if basic[r] < n:
+            x[basic[r]] = max(tableau[r, n], 0.0)
+    for c in range(n):
+        variable, cost = nonbasic[c], max(tableau[rows, c], 0.0)
+        if variable >= n + k:
+            w[variable - n - k] = cost
+        elif variable >= n:
+            y[variable - n] = cost
+    if k == 1:
+        y[0] = 1.0
+    x /= x.sum()
+    y /= y.sum()
+    lower = np.inf
+    for j in range(k):
+        total = 0.0
+        for a in range(n):
+            total += objectives[j, a] * x[a]
+        lower = min(lower, total)
+    return upper_bound(objectives, incentives, y, w, tableau[rows]) - lower
+
+
+@njit
+def upper_bound(objectives, incentives, y, w, sums):  # type: ignore[no-untyped-def]
+    """The right-hand side of (2); ``sums`` is scratch."""
+    n = objectives.shape[1]
+    sums[:] = 0.0
+    for j in range(len(y)):
+        if y[j] != 0.0:
+            for a in range(n):
+                sums[a] += y[j] * objectives[j, a]
+    for d in range(len(w)):
+        if w[d] != 0.0:
+            for a in range(n):
+                sums[a] -= w[d] * incentives[d, a]
+    return sums[:n].max()
