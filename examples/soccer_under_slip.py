@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 import robust_rl as rr
 from robust_rl import envs, pictures
+from robust_rl.pictures.canvas import NOMINAL, ROBUST
 from robust_rl.reports import shift_page_table
 from robust_rl.solvers import game_value
 from robust_rl.table import Estimate, Table
@@ -26,6 +27,7 @@ from robust_rl.training import Figure, RunDirectory, Section
 HORIZON = 20
 UNCERTAINTY = rr.TotalVariation(0.05, support="free")
 SLIPS = [0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5]
+LOOKS = (NOMINAL, ROBUST, f"--{NOMINAL}", f"--{ROBUST}")
 Policy = NDArray[np.float64]  # (H, S, A1, A2)
 
 
@@ -39,7 +41,9 @@ def main(directory: str) -> None:
     table = evaluate(plans, worlds)
     print(table)
     curves = {name: [cell.low for cell in cells] for name, cells in zip(table.rows, table.cells, strict=True)}
-    picture = pictures.lines_with_legend(SLIPS, curves, "probability that a move slips", "expected goals ahead, 20 moves")
+    picture = pictures.lines_with_legend(
+        SLIPS, curves, "probability that a move slips", "expected goals ahead, 20 moves", looks=LOOKS
+    )
     picture.savefig(run.result / "soccer-under-slip.png", dpi=110)
     sections = [Section("Goals ahead of the opponent", items=[Figure(picture), shift_page_table("slip", table)])]
     run.report("Soccer on slippery ground", sections, subtitle=f"solved on dry ground with {UNCERTAINTY!r} or none")

@@ -106,7 +106,9 @@ def write_game_report(path: str | Path, name: str, verdict: Verdict) -> Path:
     play = pictures.play_at_start(solution, verdict.known.start)
     gaps = pictures.gaps_by_state(verdict.gap)
     sections = [
-        Section("Values and gaps", str(verdict), (PageTable(heads, rows, "exact, on the known kernel"), Figure(gaps, _gap_text()))),
+        Section(
+            "Values and gaps", str(verdict), (PageTable(heads, rows, "exact, on the known kernel"), Figure(gaps, _gap_text()))
+        ),
         Section("Play", items=(Figure(play, "joint actions in the likeliest first state"), Figure(values, "values by stage"))),
         Section("The best deviations", _deviation_text(solution.equilibrium), (_deviations(verdict),)),
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -20,7 +20,9 @@ Name = Annotated[
 Radii = Annotated[
     str | None,
     typer.Option(
-        "--radius", help="Size of the sets, in their own norm: a number for all agents, or one each.", metavar="RADIUS|AGENT=RADIUS,..."
+        "--radius",
+        help="Size of the sets, in their own norm: a number for all agents, or one each.",
+        metavar="RADIUS|AGENT=RADIUS,...",
     ),
 ]
 Equilibrium = Annotated[str, typer.Option("--equilibrium", help="ne, ce or cce.")]

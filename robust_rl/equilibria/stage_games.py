@@ -27,7 +27,13 @@ class StageEquilibria(NamedTuple):
 
 
 def equilibria(
-    payoffs: ArrayLike, kind: str, *, selection: str | None = "utilitarian", tolerance: float = 1e-8, starts: int = 24, seed: int = 0
+    payoffs: ArrayLike,
+    kind: str,
+    *,
+    selection: str | None = "utilitarian",
+    tolerance: float = 1e-8,
+    starts: int = 24,
+    seed: int = 0,
 ) -> StageEquilibria:
     """Solve a batch of games.
 
@@ -84,4 +90,3 @@ def zero_sum(payoffs: ArrayLike) -> tuple[Array, Array, Array]:
     games = as_payoffs(np.stack([games, -games], axis=1))[:, 0]
     x, y = matrix_games(games)
     return np.einsum("ka,kab,kb->k", x, games, y), x, y
-

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -70,15 +71,19 @@ def gaps_by_state(gap: RobustGap) -> Figure:
         axes.semilogy(np.arange(1, len(sorted_gains) + 1), sorted_gains, "o-", color=colour, markersize=3, label=name)
     axes.set(xlabel="states, largest gain first", ylabel="gain (at least 1e-12)", title="gain by the best deviation")
     axes.legend(frameon=False)
+    axes.xaxis.get_major_locator().set_params(integer=True)
     tidy(axes)
     return made
 
 
-def lines_with_legend(x: Any, curves: dict[str, Any], xlabel: str, ylabel: str, marked: float | None = None) -> Figure:
-    """Draw named curves over a common axis, with a dashed line where ``marked`` is."""
+def lines_with_legend(
+    x: Any, curves: Mapping[str, Any], xlabel: str, ylabel: str, marked: float | None = None, looks: Sequence[str] = COLOURS
+) -> Figure:
+    """Draw named curves over a common axis, with a dashed line where ``marked`` is; ``looks`` are colours, ``--`` before dashes."""
     made, ((axes,),) = figure(1, 1, 7.0, 4.0)
-    for (name, y), colour in zip(curves.items(), COLOURS, strict=False):
-        axes.plot(x, y, "o-", color=colour, linewidth=1.8, markersize=4, label=name)
+    for (name, y), look in zip(curves.items(), looks, strict=False):
+        dashes = "--" if look.startswith("--") else "-"
+        axes.plot(x, y, "o", linestyle=dashes, color=look.lstrip("-"), linewidth=1.8, markersize=4, label=name)
     if marked is not None:
         axes.axvline(marked, color=INK, linewidth=0.9, linestyle="--")
     axes.set(xlabel=xlabel, ylabel=ylabel)
