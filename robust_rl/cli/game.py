@@ -61,7 +61,11 @@ def game(
     rule = None if selection == "any" else selection
     agent = DRNVI(known, sets, equilibrium=equilibrium, selection=rule, samples=samples, seed=seed)
     run = RunDirectory(out) if out else RunDirectory.create(name=options.run_name("game", name))
-    configuration = {"game": name, "env_kwargs": env_kwargs, "uncertainty": {who: repr(one) for who, one in sets.items()}}
+    configuration: dict[str, Any] = {
+        "game": name,
+        "env_kwargs": env_kwargs,
+        "uncertainty": {who: repr(one) for who, one in sets.items()},
+    }
     configuration |= {"equilibrium": equilibrium, "selection": selection, "horizon": agent.horizon, "samples": samples}
     run.start(configuration | {"seed": seed}, command="robust-rl game")
     agent.learn(run=run, progress=sys.stderr.isatty())

@@ -37,7 +37,9 @@ EXACT = 1e-11  # of a player's range: the regret of a candidate
 BETTER = 1e-12
 
 
-def nash_equilibria(payoffs: Array, num_actions: NDArray[np.intp], selection: str | None, starts: int, seed: int) -> Array:
+def nash_equilibria(
+    payoffs: Array, num_actions: NDArray[np.intp], selection: str | None, starts: int, seed: int
+) -> Array:
     """Policies (K, M) for payoffs (K, n, M); uniform where no equilibrium was found."""
     count, n, joint = payoffs.shape
     policies = np.empty((count, joint))

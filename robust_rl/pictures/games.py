@@ -79,7 +79,7 @@ def gaps_by_state(gap: RobustGap) -> Figure:
 def lines_with_legend(
     x: Any, curves: Mapping[str, Any], xlabel: str, ylabel: str, marked: float | None = None, looks: Sequence[str] = COLOURS
 ) -> Figure:
-    """Draw named curves over a common axis, with a dashed line where ``marked`` is; ``looks`` are colours, ``--`` before dashes."""
+    """Draw named curves over a common axis, with a dashed line where ``marked`` is; ``looks`` are colours, ``--`` for dashes."""
     made, ((axes,),) = figure(1, 1, 7.0, 4.0)
     for (name, y), look in zip(curves.items(), looks, strict=False):
         dashes = "--" if look.startswith("--") else "-"

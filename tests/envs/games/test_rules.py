@@ -11,6 +11,7 @@ from robust_rl import envs
 from robust_rl.envs import games
 from robust_rl.envs.games import nim_v0, soccer_v0
 
+
 def soccer_by_hand(mine, yours, owner, first, second, order):
     """One joint move on complex numbers: real right, imaginary down. Returns (mine, yours, owner) or the scorer."""
     step = [-1j, 1, 1j, -1, 0]
