@@ -2,7 +2,8 @@
 
 In the fishery a fleet gains by fishing the spawning ground if p < 0.05 and loses if p > 0.05. Planned at 0.049 both fish, at
 0.051 both protect. Against an adversary with a chi-square ball of 0.01, who moves more where more is at risk,
-both protect whichever estimate was made. The picture shows what the plans are worth if p turns out otherwise, and what a deviator gains then.
+both protect whichever estimate was made. The pictures show what the plans are worth if p turns out otherwise, and what a
+deviator gains then.
 
     python examples/fishery_flip.py [run directory]
 """

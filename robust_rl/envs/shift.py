@@ -37,7 +37,7 @@ def shift(env: TabularMDP, **changes: Any) -> TabularMDP: ...
 @overload
 def shift(env: gymnasium.Env[Any, Any] | str, **changes: Any) -> gymnasium.Env[Any, Any]: ...
 @overload
-def shift(env: ParallelEnv, **changes: Any) -> Any: ...  # type: ignore[overload-cannot-match]  # pettingzoo is untyped
+def shift(env: ParallelEnv, **changes: Any) -> Any: ...  # type: ignore[overload-cannot-match]
 def shift(env: Any, **changes: Any) -> Any:
     """Return a new environment that differs from the given one in the named ways; the given one is untouched.
 

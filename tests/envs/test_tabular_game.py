@@ -105,11 +105,11 @@ def test_what_is_wrong_is_named():
     with pytest.raises(InvalidModelError, match=r"no entry P\[1\]\[\(0, 1\)\]"):
         tabular_game(played(fine | {1: {(0, 0): fine[1][0, 0]}}))
     with pytest.raises(InvalidModelError, match=r"P\[2\]\[\(0, 0\)\] leads to state 7; states are 0..2"):
-        tabular_game(played(fine | {2: dict.fromkeys(fine[2], [(1.0, 7, (0, 0), False)])}))
+        tabular_game(played(fine | {2: {joint: [(1.0, 7, (0, 0), False)] for joint in fine[2]}}))
     with pytest.raises(InvalidModelError, match=r"holds 3 rewards; there are 2 agents"):
-        tabular_game(played(fine | {2: dict.fromkeys(fine[2], [(1.0, 1, (0, 0, 0), False)])}))
+        tabular_game(played(fine | {2: {joint: [(1.0, 1, (0, 0, 0), False)] for joint in fine[2]}}))
     with pytest.raises(InvalidModelError, match="sums to 0.5"):
-        tabular_game(played(fine | {2: dict.fromkeys(fine[2], [(0.5, 1, (0, 0), False)])}))
+        tabular_game(played(fine | {2: {joint: [(0.5, 1, (0, 0), False)] for joint in fine[2]}}))
     with pytest.raises(NoTableError, match="no transition table"):
         tabular_game(_without_table())
     with pytest.raises(InvalidArgumentError, match="AEC form"):

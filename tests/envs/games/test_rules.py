@@ -80,7 +80,7 @@ def test_slips_replace_each_players_move_on_its_own():
 
 @pytest.mark.parametrize(("p", "action"), [(Fraction(49, 1000), 1), (Fraction(51, 1000), 0)])
 def test_the_fishery_has_opposite_equilibria_on_both_sides_of_its_threshold(p, action):
-    """In exact arithmetic, from the rules as told: the action is strictly dominant in every season, so nothing else is rational."""
+    """In exact arithmetic, from the rules as told: the action is strictly dominant in every season."""
     catch, after = Fraction(1, 20), [Fraction(0), Fraction(0)]  # value of the seasons to come, to either fleet
     for _ in range(5):
         stage = {
@@ -145,7 +145,7 @@ def test_nims_parallel_form_plays_as_its_aec_form():
             mover = aec.agent_selection
             assert parallel.unwrapped.agent_selection == mover
             aec.step(moves[mover])
-            observations, rewards, over, _, _ = parallel.step(moves)
+            observations, rewards, *_ = parallel.step(moves)
             assert rewards == aec.rewards
             total = {agent: total[agent] + rewards[agent] for agent in total}
         assert all(aec.terminations.values())
