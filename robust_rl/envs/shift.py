@@ -35,9 +35,7 @@ POSITIVE = {"length", "masscart", "masspole", "tau", "dt", "m", "l", "max_torque
 @overload
 def shift(env: TabularMDP, **changes: Any) -> TabularMDP: ...
 @overload
-def shift(env: gymnasium.Env[Any, Any] | str, **changes: Any) -> gymnasium.Env[Any, Any]: ...
-@overload
-def shift(env: ParallelEnv, **changes: Any) -> Any: ...  # type: ignore[overload-cannot-match]
+def shift(env: gymnasium.Env[Any, Any] | str, **changes: Any) -> gymnasium.Env[Any, Any]: ...  # and a ParallelEnv, untyped
 def shift(env: Any, **changes: Any) -> Any:
     """Return a new environment that differs from the given one in the named ways; the given one is untouched.
 
