@@ -129,7 +129,7 @@ def zero_sum(payoffs: ArrayLike) -> tuple[Array, Array, Array]:
     games = np.asarray(payoffs, dtype=np.float64)
     if games.ndim != 3 or 0 in games.shape[1:]:
         raise InvalidArgumentError(f"payoffs of shape {games.shape}; a batch of matrix games is (K, A, B)")
-    games = as_payoffs(np.stack([games, -games], axis=1))[:, 0]
+    games = as_payoffs(games[:, None])[:, 0]
     x, y = matrix_games(games)
     return np.einsum("ka,kab,kb->k", x, games, y), x, y
 
