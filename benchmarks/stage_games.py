@@ -2,10 +2,10 @@
 
     python benchmarks/stage_games.py       # prints the tables; --write also commits them to benchmarks/stage_games.md
 
-Payoffs are independent standard normal numbers. A contender's turn is one call on a batch; contenders take turns in each round and
-a ratio is within one round. Processor time, one thread, everything compiled before. Building the arguments is left out, checks of
-the arguments and the exact regrets are counted. A peer solves the same problem: for a rule its linear program, built as arrays
-before the clock starts; without a rule the program with no objective; for Nash equilibria one by nashpy's Lemke-Howson.
+Payoffs are independent standard normal numbers. A contender's turn is one call on a batch; contenders take turns in each round,
+and a ratio is within one round. Processor time, one thread, everything compiled before. Our checks of the
+arguments and exact regrets are counted, and a peer builds its arrays. It solves the same problem: for a rule its linear program;
+without a rule the program with no objective; for Nash equilibria one by nashpy's Lemke-Howson.
 """
 
 import os
@@ -26,8 +26,8 @@ from scipy.optimize import linprog
 from robust_rl.equilibria import SELECTIONS, equilibria, zero_sum
 from robust_rl.equilibria.gaps import num_deviations, write_incentives
 
-ROUNDS = 5
-SECONDS = 0.08  # of a contender's turn, about
+ROUNDS = 3
+SECONDS = 0.04  # of a contender's turn, about
 GOALS = {
     ("zero-sum", (2, 2)): 8e6,
     ("zero-sum", (5, 5)): 2.3e6,
@@ -73,7 +73,7 @@ def zero_sum_by_scipy(games):
 
 
 def correlated_by_scipy(kind, selection):
-    """The program of a rule, a game at a time; the deviations' gains by this library's kernel, which costs a peer next to nothing."""
+    """The program of a rule, a game at a time; the gains by our kernel, which costs a peer next to nothing."""
 
     def call(games):
         for game in games:
@@ -109,9 +109,11 @@ def has_pure(games):
 
 
 def line(name, ours, peer):
-    """A table's row: median rate, ratio to the peer with its range over the rounds."""
+    """A table's row: median rates, and the ratio to the peer with its range over the rounds."""
     ratios = [a / b for a, b in zip(ours, peer, strict=True)]
-    return f"| {name} | {np.median(ours):.2g} | {np.median(peer):.2g} | {np.median(ratios):.0f} ({min(ratios):.0f} to {max(ratios):.0f}) |"
+    middle, low, high = (f"{r:.0f}" if r >= 10 else f"{r:.2g}" for r in (np.median(ratios), min(ratios), max(ratios)))
+    spread = f"{middle} ({low} to {high})"
+    return f"| {name} | {np.median(ours):.2g} | {np.median(peer):.2g} | {spread} |"
 
 
 def interleaved(contenders, games):
@@ -133,7 +135,7 @@ def goal(kind, shape, rate):
 def zero_sum_rows(shape):
     games = np.random.default_rng(0).normal(size=(2000, *shape))
     measured = interleaved({"ours": zero_sum, "scipy": zero_sum_by_scipy}, games)
-    values, x, y = zero_sum(games)
+    _, x, y = zero_sum(games)
     gap = (np.einsum("kab,kb->ka", games, y).max(axis=1) - np.einsum("ka,kab->kb", x, games).min(axis=1)).max()
     note = f"Largest duality gap {gap:.0e}.{goal('zero-sum', shape, np.median(measured['ours']))}"
     return [line("values and both strategies", measured["ours"], measured["scipy"])], note
@@ -161,9 +163,10 @@ def report():
     lines = [
         "# One-shot games a second",
         "",
-        f"`python benchmarks/stage_games.py --write`. Median of {ROUNDS} rounds, one thread, processor time; batches of standard normal "
-        "payoffs; the peer is a loop over the games of scipy's HiGHS, for Nash equilibria of nashpy's Lemke-Howson (one equilibrium, "
-        "whatever the rule). Where ours is `max_entropy` the peer solves the program without an objective: scipy has no entropy. The ratio is within a round (range).",
+        f"`python benchmarks/stage_games.py --write`. Median of {ROUNDS} rounds, one thread, processor time; batches of standard "
+        "normal payoffs; the peer is a loop over the games of scipy's HiGHS, for Nash equilibria of nashpy's Lemke-Howson (one equilibrium, "
+        "whatever the rule). Beside `max_entropy` the peer solves the program without an objective, for want of an entropy. "
+        "A ratio is within a round (range).",
         f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, numpy {np.__version__}.",
     ]
     for kind, shape in [("zero-sum", shape) for shape in ((2, 2), (5, 5), (10, 10))] + [

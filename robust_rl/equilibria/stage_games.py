@@ -11,7 +11,7 @@ from robust_rl.equilibria.checks import Array, as_kind, as_matrices, as_payoffs,
 from robust_rl.equilibria.gaps import regrets
 from robust_rl.equilibria.max_entropy import max_entropy
 from robust_rl.equilibria.nash import nash_equilibria
-from robust_rl.equilibria.programs import correlated_equilibria, matrix_games
+from robust_rl.equilibria.programs import correlated_equilibria, matrix_games, ranges
 from robust_rl.errors import ConvergenceError, InvalidArgumentError
 
 
@@ -89,7 +89,7 @@ def equilibria(
     else:
         policies = correlated_equilibria(flat, num_actions, kind == "ce", selection)
     gaps = regrets(flat, policies, num_actions, kind == "ce")
-    _check_gaps(gaps, tolerance * np.ptp(flat, axis=2).max(axis=1), kind)
+    _check_gaps(gaps, tolerance * ranges(flat), kind)
     return StageEquilibria(policies.reshape(len(games), *games.shape[2:]), gaps)
 
 

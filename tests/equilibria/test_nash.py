@@ -28,7 +28,7 @@ def test_nashpy_finds_no_better_answer_to_any_equilibrium(shape, selection):
 
 @pytest.mark.parametrize("selection", SELECTIONS)
 def test_no_equilibrium_that_nashpy_lists_is_better_by_the_rule(selection):
-    """A generic game has finitely many; nashpy, whose checks are strict, misses some, so that ours may be better than its best."""
+    """A generic game has finitely many; nashpy, whose checks are strict, misses some: ours may be better than its best."""
     nashpy = pytest.importorskip("nashpy")
     payoffs = np.random.default_rng(1).normal(size=(40, 2, 3, 3))
     policies = equilibria(payoffs, "ne", selection=selection).policies
