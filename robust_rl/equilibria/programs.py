@@ -65,6 +65,19 @@ def blocks(count: int) -> list[int]:
 
 
 @njit
+def ranges(payoffs):  # type: ignore[no-untyped-def]
+    """The largest range of a player's payoffs in each game: (K, n, M) -> (K,)."""
+    widest = np.zeros(len(payoffs))
+    for k in range(len(payoffs)):
+        for i in range(payoffs.shape[1]):
+            low, high = payoffs[k, i, 0], payoffs[k, i, 0]
+            for a in range(1, payoffs.shape[2]):
+                low, high = min(low, payoffs[k, i, a]), max(high, payoffs[k, i, a])
+            widest[k] = max(widest[k], high - low)
+    return widest
+
+
+@njit
 def scale_payoffs(payoff, scaled):  # type: ignore[no-untyped-def]
     """Write each player's payoffs, brought to [0, 1]; return the largest range of a player."""
     widest = 0.0
