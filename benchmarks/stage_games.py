@@ -149,7 +149,7 @@ def equilibrium_rows(kind, shape):
     lines, notes = [], []
     for rule in (None, *SELECTIONS):
         peer = nash_by_nashpy if kind == "ne" else correlated_by_scipy(kind, None if rule == "max_entropy" else rule)
-        peers = {} if (kind, shape) == ("ne", (10, 10)) else {"peer": peer}  # nashpy did not end in a minute there
+        peers = {} if (kind, shape) == ("ne", (10, 10)) else {"peer": peer}  # runs with nashpy there were stopped unfinished
         measured = interleaved({"ours": lambda batch: equilibria(batch, kind, selection=rule)} | peers, games)
         lines.append(line(rule or "any", measured["ours"], measured.get("peer")))
         print(kind, shape, lines[-1], flush=True)
