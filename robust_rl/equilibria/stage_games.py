@@ -94,7 +94,7 @@ def equilibria(
 
 
 def _check_gaps(gaps: Array, allowed: Array, kind: str) -> None:
-    failed = gaps > allowed
+    failed = ~(gaps <= allowed)  # NaN is a failure
     if not failed.any():
         return
     k = int(failed.argmax())
