@@ -11,7 +11,7 @@ from robust_rl.equilibria.checks import Array, as_kind, as_matrices, as_payoffs,
 from robust_rl.equilibria.gaps import regrets
 from robust_rl.equilibria.max_entropy import max_entropy
 from robust_rl.equilibria.nash import nash_equilibria
-from robust_rl.equilibria.programs import correlated_equilibria, matrix_games, ranges
+from robust_rl.equilibria.programs import correlated_equilibria, matrix_games, ranges, worths
 from robust_rl.errors import ConvergenceError, InvalidArgumentError
 
 
@@ -134,4 +134,4 @@ def zero_sum(payoffs: ArrayLike) -> tuple[Array, Array, Array]:
     """
     games = as_matrices(payoffs)
     x, y = matrix_games(games)
-    return np.einsum("ka,kab,kb->k", x, games, y), x, y
+    return worths(games, x, y), x, y
