@@ -47,6 +47,7 @@ from scipy import sparse, stats
 
 Array = NDArray[np.float64]
 MOST_OUTCOMES = 8  # 256 events a row; beyond, eq. 5
+BLOCK = 1_000_000  # events held at a time
 
 
 def weissman(n: ArrayLike, outcomes: ArrayLike, delta: ArrayLike) -> Array:
@@ -103,10 +104,11 @@ def distance_bound(counts: sparse.csr_array, fixed: sparse.csr_array, delta: Arr
     with np.errstate(divide="ignore"):
         bound = distance(counts, fixed) + np.sqrt(np.log(1 / delta) / (2 * n))  # eq. 5
     for outcomes in np.unique(drawn[(drawn > 0) & (drawn <= MOST_OUTCOMES)]):
-        rows = np.flatnonzero(drawn == outcomes)
-        entries = counts.indptr[rows][:, None] + np.arange(outcomes)
-        p0 = np.asarray(fixed[np.repeat(rows, outcomes), counts.indices[entries].ravel()]).reshape(entries.shape)
-        bound[rows] = _largest_over_events(counts.data[entries], p0, delta[rows])
+        alike = np.flatnonzero(drawn == outcomes)
+        for rows in np.array_split(alike, 1 + len(alike) * 2**outcomes // BLOCK):
+            entries = counts.indptr[rows][:, None] + np.arange(outcomes)
+            p0 = np.asarray(fixed[np.repeat(rows, outcomes), counts.indices[entries].ravel()]).reshape(entries.shape)
+            bound[rows] = _largest_over_events(counts.data[entries], p0, delta[rows])
     return np.asarray(np.clip(bound, 0.0, 1.0))
 
 

@@ -83,10 +83,9 @@ def _counted(columns: dict[str, Any], shape: tuple[int, int] | None) -> tuple[sp
         )
     states, actions = shape
     arrays = {name: _whole(column, name) for name, column in columns.items()}
-    lengths = {name: array.shape for name, array in arrays.items()}
-    if len(set(lengths.values())) > 1:
-        told = ", ".join(f"{name} has shape {length}" for name, length in lengths.items())
-        raise InvalidArgumentError(f"the columns of the log don't fit each other: {told}")
+    if len({array.squeeze().shape for array in arrays.values()}) > 1:
+        told = ", ".join(f"{name} has shape {array.shape}" for name, array in arrays.items())
+        raise InvalidArgumentError(f"the columns of the log don't fit each other: {told}; give one index a transition")
     source, action, successor = (array.ravel() for array in arrays.values())
     if not source.size:
         raise InvalidArgumentError("the log is empty; give at least one transition")

@@ -70,6 +70,14 @@ def test_many_outcomes_fall_back_on_hoeffding_which_covers():
     check_failures(abs(law - fixed).sum() / 2 > found)
 
 
+def test_rows_in_blocks_are_rows(monkeypatch):
+    rng = np.random.default_rng(4)
+    counts, fixed = rng.poisson(1.0, (40, 6)) + np.eye(6, dtype=int)[0], rng.dirichlet(np.ones(6))
+    whole = distance_bound(counts, fixed)
+    monkeypatch.setattr(bounds, "BLOCK", 100)
+    assert (distance_bound(counts, fixed) == whole).all()
+
+
 def test_clopper_pearson_is_scipys():
     for n in (1, 2, 9, 250):
         for k in {0, 1, n // 3, n - 1, n}:

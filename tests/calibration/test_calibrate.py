@@ -144,7 +144,7 @@ def test_every_form_of_a_log_counts_alike(tmp_path):
     logs = [
         counts, sparse.csr_array(counts.reshape(-1, REAL.num_states)), (s, a, after), [list(s), list(a), list(after)],
         {"states": s, "actions": a, "next_states": after}, {"counts": counts.tolist()},
-        SimpleNamespace(observations=s.astype(float)[:, None], actions=a[:, None], next_observations=after[:, None]),
+        SimpleNamespace(observations=s.astype(float)[:, None], actions=a, next_observations=after[:, None]),
         tmp_path / "counts.npz", str(tmp_path / "columns.npz"),
     ]  # fmt: skip
     for bound in BOUNDS:
@@ -205,6 +205,7 @@ GOOD = ([1, 2], [0, 2], [2, 2])
         (([1, 2], [0, -1], [2, 2]), {}, r"actions\[1\] is -1"),
         (([1, 2], [0, 1], [2, 5]), {}, r"next_states\[1\] is 5"),
         (([1, 2], [0, 1], [2]), {}, "columns of the log don't fit"),
+        ((np.eye(5)[[1, 2]], [0, 2], np.eye(5)[[2, 2]]), {}, "give one index a transition"),
         (([1, float("nan")], [0, 1], [2, 2]), {}, "states has an entry nan"),
         (([1, 1.5], [0, 1], [2, 2]), {}, "states has an entry 1.5"),
         ((["a", "b"], [0, 1], [2, 2]), {}, "states is not an array of numbers"),
