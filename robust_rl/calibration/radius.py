@@ -198,10 +198,11 @@ def _guarantee(log: Log, confidence: float, bound: str, sampling: str, visited_o
     pairs, everywhere = int(log.active.sum()), "every available state-action pair"
     if visited_only and unseen:
         everywhere = f"the {pairs - unseen} visited state-action pairs (assumed, not shown, for {unseen} unvisited ones)"
+    assumed = "" if log.pattern is None else "if it goes only where the support allows, "
     union = f"{_shares(log, bound)} {'transitions' if bound in INTERVALS else 'state-action pairs'}"
     visits = "all numbers of visits" if sampling == "trajectories" else "numbers of visits fixed beforehand"
     return (
-        f"with probability at least {confidence:g} over the log, {COVERED[bound]} at {everywhere} at once "
+        f"with probability at least {confidence:g} over the log, {assumed}{COVERED[bound]} at {everywhere} at once "
         f"({NAMES[bound]}, union over {union}, {visits})"
     )
 

@@ -23,6 +23,12 @@ Log = Annotated[
     ),
 ]
 Confidence = Annotated[float, typer.Option("--confidence", help="Probability with which the real system is to be covered.")]
+Support = Annotated[
+    str,
+    typer.Option(
+        "--support", help="Where the real system may go: `free` assumes nothing; `nominal` and `reachable` as for `solve`."
+    ),
+]
 VisitedOnly = Annotated[
     bool,
     typer.Option(
@@ -38,7 +44,7 @@ def calibrate(
     simulator: Simulator,
     log: Log,
     confidence: Confidence = 0.95,
-    support: options.SupportName = None,
+    support: Support = "free",
     visited_only: VisitedOnly = False,
     generative: Generative = False,
     env_arg: options.EnvArgs = None,
@@ -46,11 +52,11 @@ def calibrate(
     json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
-    """Tell how large the radius must be, so that the system a log comes from is covered; support `free` unless given.
+    """Tell how large the radius must be, so that the real system, which a log comes from, is covered.
 
     robust-rl calibrate --simulator FrozenLake-v1 --log real.npz --confidence 0.95
     """
-    arguments, support = options.environment_arguments(env_arg), support or "free"
+    arguments = options.environment_arguments(env_arg)
     world, _ = options.environment(simulator, arguments)
     model = envs.tabular(envs.make(world, **arguments)) if isinstance(world, str) else world
     found = calibrated(
@@ -59,10 +65,14 @@ def calibrate(
     )  # fmt: skip
     radius = math.ceil(found.radius.max() * 1e6) / 1e6  # type: ignore[union-attr]
     run = RunDirectory(out) if out else RunDirectory.create(name=options.run_name("calibrate", simulator))
-    run.start(
-        {"simulator": simulator, "env_kwargs": arguments, "log": str(log), "confidence": confidence},
-        command="robust-rl calibrate",
-    )
+    configuration = {
+        "simulator": simulator,
+        "env_kwargs": arguments,
+        "log": str(log),
+        "confidence": confidence,
+        "support": support,
+    }
+    run.start(configuration | {"visited_only": visited_only, "generative": generative}, command="robust-rl calibrate")
     given = "".join(f" --env-arg {argument}" for argument in env_arg or [])
     use = f"robust-rl solve {simulator}{given} --set tv --radius {radius:g} --support {support} --discount 0.99"
     result = {
@@ -73,9 +83,8 @@ def calibrate(
         "run": str(run.path),
     }
     write_json(run.result / "calibration.json", result)
-    save_arrays(
-        run.result / "calibration.safetensors", {"radius": found.radius, "visits": found.visits, "distance": found.distance}
-    )
+    arrays = {"radius": found.radius, "visits": found.visits, "distance": found.distance}
+    save_arrays(run.result / "calibration.safetensors", arrays)
     run.finish()
     if json:
         options.print_json(result)

@@ -98,6 +98,7 @@ def test_a_model_of_the_lake_gives_a_lower_bound_for_another_one():
     solution = rr.solve(simulator, found.uncertainty, discount=0.99)
     assert 0 < solution.certificate.lower[0] < rr.policy_value(real, solution.policy, discount=0.99)[0]
     assert "44 state-action pairs, all numbers of visits" in found.guarantee
+    assert "if it goes only where the support allows" in found.guarantee
     costly = found.drivers_of_value(simulator, solution)
     assert costly.columns == ("visits", "bound", "slope of the value", "slope x bound")
     costs = [cells[3].low for cells in costly.cells]
