@@ -2,6 +2,7 @@
 
 from robust_rl import envs
 from robust_rl.agents import RobustVI
+from robust_rl.calibration import Calibration, calibrate
 from robust_rl.evaluation import evaluate, evaluate_shifts, tie_range
 from robust_rl.frontiers import frontier
 from robust_rl.game_agent import DRNVI
@@ -46,6 +47,7 @@ __all__ = [
     "L1",
     "L2",
     "CVaR",
+    "Calibration",
     "Certificate",
     "ChiSquare",
     "Contamination",
@@ -66,6 +68,7 @@ __all__ = [
     "Wasserstein",
     "WeightedL1",
     "best_response",
+    "calibrate",
     "critical_radii",
     "envs",
     "evaluate",

@@ -13,8 +13,8 @@ class Estimate:
     ========  =====================================================================================
     low, high the ends: of the range over tie-breaks, or of a 95 % interval
     middle    the number itself; None for a range, of which no point is more right than another
-    kind      "exact", "ties" (a range over equally optimal policies), "interval" (Monte Carlo) or "rounds" (a median with
-              the range over rounds of a measurement)
+    kind      "exact", "count" (a whole number), "ties" (a range over equally optimal policies), "interval" (Monte Carlo) or
+              "rounds" (a median with the range over rounds of a measurement)
     ========  =====================================================================================
     """
 
@@ -24,6 +24,8 @@ class Estimate:
     kind: str = "exact"
 
     def __str__(self) -> str:
+        if self.kind == "count":
+            return f"{self.low:.0f}"
         if self.kind == "interval" and self.middle is not None:
             return f"{figures(self.middle)} ± {figures((self.high - self.low) / 2)}"
         low, high = figures(self.low), figures(self.high)

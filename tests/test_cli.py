@@ -13,10 +13,11 @@ import pytest
 
 import robust_rl as rr
 from robust_rl import formats
+from robust_rl.training import load_arrays
 from robust_rl.uncertainty import SETS
 from tests.worlds import TAXI, random_model
 
-COMMANDS = ["solve", "evaluate", "game", "bench", "runs", "envs", "sets", "frontier"]
+COMMANDS = ["solve", "evaluate", "game", "calibrate", "bench", "runs", "envs", "sets", "frontier"]
 CLIFF = ["solve", "CliffWalking-v1", "--set", "tv", "--radius", "0.1", "--support", "reachable", "--discount", "0.99"]
 
 GAME = ["game", "fishery", "--equilibrium", "ce", "--set", "tv", "--support", "free", "--radius", "0.1"]
@@ -190,6 +191,32 @@ def test_game_solves_judges_and_leaves_a_policy(tmp_path):
     assert {one["status"] for one in listed} == {"finished"}
 
 
+def test_calibrate_tells_a_radius_that_solve_takes(tmp_path):
+    pytest.importorskip("matplotlib")
+    lakes = [rr.envs.tabular("FrozenLake-v1", success_rate=rate) for rate in (0.8, 0.7)]
+    counts = np.random.default_rng(0).multinomial(2000, lakes[1].transitions) * lakes[1].active_rows.reshape(16, 4, 1)
+    np.savez(tmp_path / "real.npz", counts=counts)
+    command = ["calibrate", "--simulator", "FrozenLake-v1", "--env-arg", "success_rate=0.8", "--log", "real.npz", "--out", "run"]
+    shown = call(*command, "--confidence", "0.95", "--support", "reachable", cwd=tmp_path)
+    assert shown.returncode == 0, shown.stderr
+    result = json.loads((tmp_path / "run" / "result" / "calibration.json").read_text())
+    found = rr.calibrate(lakes[0], counts, confidence=0.95, support="reachable")
+    assert found.radius.max() <= result["radius"] < found.radius.max() + 2e-6
+    assert all(text in shown.stdout for text in ("88000 transitions", found.guarantee, str(found.drivers), result["use"]))
+    assert (load_arrays(tmp_path / "run" / "result" / "calibration.safetensors")[0]["radius"] == found.radius).all()
+    solved = call(*result["use"].split()[1:], "--json", "--out", "solved", cwd=tmp_path)
+    assert solved.returncode == 0, solved.stderr
+    policy = rr.RobustVI.load(tmp_path / "solved" / "result" / "policy").solution.policy
+    assert 0 < json.loads(solved.stdout)["lower"] < rr.policy_value(lakes[1], policy, discount=0.99)[0]
+    np.savez(tmp_path / "real.npz", states=[0, 0], actions=[1, 1], next_states=[4, 1])
+    shown = call(*command[:-1], "little", cwd=tmp_path)
+    assert "radius: 1 in total variation" in shown.stdout
+    assert "43 pairs were never visited and may do anything" in shown.stderr
+    assumed = call(*command[:-1], "assumed", "--visited-only", "--generative", "--json", cwd=tmp_path)
+    assert json.loads(assumed.stdout)["radius"] < 1
+    assert "assumed, not shown, for 43 unvisited ones" in json.loads(assumed.stdout)["guarantee"]
+
+
 def test_envs_and_sets_are_listed_for_machines_and_people():
     ids = {record["id"] for record in json.loads(call("envs", "--json").stdout)}
     assert {"CliffWalking-v1", "FrozenLake-v1", TAXI, "Blackjack-v1", "robust_rl/RiverSwim-v0"} <= ids
@@ -239,6 +266,10 @@ def test_envs_and_sets_are_listed_for_machines_and_people():
         ([*CLIFF, "--set", "cvar", "--support", "nominal", "--s-rectangular"], "SRectangular shares the radius of a ball"),
         (["solve", "CliffWalking-v1", "--set", "none", "--discount", "0.9", "--s-rectangular"], "--set none has none"),
         (["solve", "nowhere.npz", *CLIFF[2:]], "no model file at nowhere.npz"),
+        (["calibrate", "--simulator", "FrozenLake-v1", "--log", "nowhere.npz"], "no log at nowhere.npz"),
+        (["calibrate", "--simulator", "FrozenLak-v1", "--log", "nowhere.npz"], "did you mean FrozenLake-v1"),
+        (["calibrate", "--simulator", "CartPole-v1", "--log", "nowhere.npz"], "no transition table"),
+        (["calibrate", "--simulator", "FrozenLake-v1", "--log", "nowhere.npz", "--confidence", "95"], "confidence is 95"),
     ],
 )
 def test_a_mistake_costs_one_line_and_leaves_no_run(arguments, message, tmp_path):
