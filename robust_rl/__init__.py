@@ -1,6 +1,6 @@
 """robust-rl: reinforcement learning that holds up when the world differs from the simulator or the logs."""
 
-from robust_rl import datasets, envs
+from robust_rl import datasets, envs, features
 from robust_rl.agents import RobustVI
 from robust_rl.evaluation import evaluate, evaluate_shifts, tie_range
 from robust_rl.frontiers import frontier
@@ -71,6 +71,7 @@ __all__ = [
     "envs",
     "evaluate",
     "evaluate_shifts",
+    "features",
     "frontier",
     "graph_metric",
     "policy_value",

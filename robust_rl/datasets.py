@@ -198,14 +198,14 @@ def from_arrays(
         )
     columns = [np.asarray(column) for column in (observations, actions, reward, next_observations, ended)]
     if reward.ndim == 1:
-        return OfflineDataset(*columns, _stages(ended | cut))
+        return OfflineDataset(*[*columns, _stages(ended | cut)])
     last = ended | cut
     kept = np.cumsum(last, axis=1) - last == 0  # no end before this row
     stage = np.broadcast_to(np.arange(reward.shape[1]), reward.shape)
     for name, column in zip(("observations", "actions", "rewards", "next_observations"), columns, strict=False):
         if column.shape[:2] != reward.shape:
             raise InvalidArgumentError(f"{name} have shape {column.shape}; expected {reward.shape} first, as rewards have")
-    return OfflineDataset(*(column[kept] for column in [*columns, stage]))
+    return OfflineDataset(*[column[kept] for column in [*columns, stage]])
 
 
 def from_episodes(episodes: Iterable[Any]) -> OfflineDataset:
