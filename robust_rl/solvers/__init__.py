@@ -11,6 +11,7 @@ from robust_rl.solvers.episodic_q_learning import EpisodicQLearning
 from robust_rl.solvers.game_gaps import BestResponse, RobustGap, best_response, game_value, robust_gap
 from robust_rl.solvers.game_solution import GameSolution
 from robust_rl.solvers.learned import LearnedValues
+from robust_rl.solvers.linear_dp import LinearValues, linear_values
 from robust_rl.solvers.linear_problem import LinearProblem, LinearSolution, linear_problem
 from robust_rl.solvers.planning import planner, solve
 from robust_rl.solvers.policy_evaluation import policy_value
@@ -35,6 +36,7 @@ __all__ = [
     "LearnedValues",
     "LinearProblem",
     "LinearSolution",
+    "LinearValues",
     "QLearning",
     "RobustGap",
     "Sensitivity",
@@ -46,6 +48,7 @@ __all__ = [
     "critical_radii",
     "game_value",
     "linear_problem",
+    "linear_values",
     "planner",
     "policy_value",
     "radius_sensitivity",
