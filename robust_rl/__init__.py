@@ -5,7 +5,8 @@ from robust_rl.agents import RobustVI
 from robust_rl.evaluation import evaluate, evaluate_shifts, tie_range
 from robust_rl.frontiers import frontier
 from robust_rl.game_agent import DRNVI
-from robust_rl.models import MarkovGame, TabularEnv, TabularMDP
+from robust_rl.models import LinearMDP, MarkovGame, TabularEnv, TabularMDP
+from robust_rl.offline_agents import DROP, DROPV
 from robust_rl.q_learning_agent import RobustQLearning
 from robust_rl.solvers import (
     Certificate,
@@ -42,6 +43,8 @@ __version__ = "0.1.0"
 
 __all__ = [
     "DRNVI",
+    "DROP",
+    "DROPV",
     "KL",
     "L1",
     "L2",
@@ -53,6 +56,7 @@ __all__ = [
     "GameSolution",
     "Interval",
     "LInfinity",
+    "LinearMDP",
     "MarkovGame",
     "ReverseKL",
     "RobustQLearning",
