@@ -81,7 +81,7 @@ def test_is_rolled_out_by_collect():
 
 
 def test_against_shift_the_robust_agent_ends_above_the_nominal_one():
-    """The simulated linear model at its largest shift, where the goal's factor of the first decision turns into the fail state."""
+    """The simulated linear model at its largest shift: the goal's factor of the first decision turns into the fail state."""
     model, target = rr.envs.simulated_linear(0.3), rr.envs.simulated_linear(0.3, q=1.0)
     radius = np.zeros((3, 4))
     radius[0, 3] = 0.5
