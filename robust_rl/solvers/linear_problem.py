@@ -137,8 +137,11 @@ def linear_problem(
     _, stages = check_criterion(None, horizon)
     assert stages is not None
     data.check_horizon(stages)
+    if not isinstance(features, FeatureMap):
+        raise InvalidArgumentError(f"features is {features!r}; it must be a FeatureMap, such as robust_rl.features.Tiles(8)")
     fitted = features.fit(data)
     check_simplex(fitted, data.observations, data.actions)
+    check_simplex(fitted, data.next_observations, np.zeros(len(data), dtype=np.intp))  # states that are only ever entered
     low, high = (float(bound) for bound in reward_bounds)
     beyond = np.flatnonzero((data.rewards < low) | (data.rewards > high))
     if beyond.size:
@@ -147,6 +150,8 @@ def linear_problem(
             "give the least and the greatest reward that can occur"
         )
     known = features.every_state() if states is None else np.asarray(states)
+    if known is not None and (not len(known) or known.shape[1:] != data.observations.shape[1:]):
+        raise InvalidArgumentError(f"states have shape {known.shape}; expected (S, ...) with states as in the data")
     return LinearProblem(
         fitted, stages, uncertainty, _radius(uncertainty, stages, fitted.dimension), (low, high),
         _v_min(v_min, known), known, bool(data.terminations.any()),

@@ -31,6 +31,9 @@ def ball(radius):
     return rr.TotalVariation(radius, support="free")
 
 
+ENTERED = rr.datasets.from_arrays([0, 1], [0, 0], [0.0, 0.0], [1, 2])  # state 2 is never left
+
+
 def solved(data, radius, features, horizon=3, kind=DROPSolver, problem=None, **options):
     asked = linear_problem(data, ball(radius), features=features, horizon=horizon, **(problem or {}))
     solver = kind(asked, data, **options)
@@ -264,6 +267,9 @@ def _kept_of(data):
         (lambda data: solved(data, 0.1, OneHot(5, 2), horizon=0), InvalidArgumentError, "positive integer"),
         (lambda data: solved(data, 0.1, OneHot()), InvalidArgumentError, "weren't told every state"),
         (lambda data: solved(data, 0.1, Tiles(3)), InvalidArgumentError, "v_min=0.0"),
+        (lambda data: solved(data, 0.1, Tiles), InvalidArgumentError, "must be a FeatureMap"),
+        (lambda data: solved(data, 0.1, Tiles(3), problem={"states": []}), InvalidArgumentError, "states have shape"),
+        (lambda data: linear_problem(ENTERED, None, features=OneHot(2, 1), horizon=2), InvalidArgumentError, "no state 2"),
         (lambda data: solved(data, [0.1, 0.2], OneHot(5, 2)), InvalidUncertaintyError, "3 stages and 10 features"),
         (lambda data: solved(data, 0.1, OneHot(5, 2), penalty=-1.0), InvalidArgumentError, "penalty=-1.0"),
         (lambda data: solved(data, 0.1, OneHot(5, 2), penalty="theorem"), InvalidArgumentError, "penalty='theorem'"),
