@@ -21,6 +21,8 @@ bench: .venv/bench  ## side-by-side ratios; the figures are committed in benchma
 	$(BIN)/python benchmarks/backup.py
 	$(BIN)/python benchmarks/planners.py
 	$(BIN)/python benchmarks/peers.py
+	$(BIN)/python benchmarks/stage_games.py
+	$(BIN)/python benchmarks/games.py
 	$(BIN)/python benchmarks/million.py
 
 .venv/core: pyproject.toml constraints.txt

@@ -1,8 +1,10 @@
-"""What agents with a table of actions share: where their environment comes from, and how observations become actions."""
+"""What agents share: how they learn, where their environment comes from, and how observations become actions."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -12,6 +14,30 @@ from numpy.typing import NDArray
 
 from robust_rl import envs, policy_file
 from robust_rl.errors import InvalidArgumentError
+from robust_rl.training import Callback, RunDirectory, Trainable, Trainer
+
+
+def fit(
+    trainable: Trainable,
+    total_steps: int | None,
+    callbacks: Sequence[Callback],
+    run: RunDirectory | str | Path | None,
+    checkpoint_every: int | None,
+    progress: bool,
+) -> tuple[RunDirectory | None, bool]:
+    """Step until done, or ``total_steps`` are; return the run directory, and whether a signal ended it.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If ``total_steps`` isn't positive.
+    """
+    if total_steps is not None and total_steps < 1:
+        raise InvalidArgumentError(f"total_steps is {total_steps}; it must be at least 1")
+    directory = RunDirectory(run) if isinstance(run, (str, Path)) else run
+    trainer = Trainer(directory, max_steps=total_steps, callbacks=callbacks, checkpoint_every=checkpoint_every, progress=progress)
+    trainer.fit(trainable)
+    return directory, trainer.interrupted
 
 
 def make_env(env: Any, env_kwargs: dict[str, Any]) -> gymnasium.Env:

@@ -20,7 +20,7 @@ from robust_rl.models import TabularMDP, unroll, with_kernel
 from robust_rl.solvers import Solution, planner
 from robust_rl.solvers.criterion import check_criterion
 from robust_rl.solvers.planning import warn_if_loose
-from robust_rl.training import Callback, RunDirectory, Trainer
+from robust_rl.training import Callback, RunDirectory
 from robust_rl.uncertainty import RectangularSet
 
 
@@ -125,14 +125,7 @@ class RobustVI:
         RobustVI
             Itself.
         """
-        if total_steps is not None and total_steps < 1:
-            raise InvalidArgumentError(f"total_steps is {total_steps}; it must be at least 1")
-        directory = RunDirectory(run) if isinstance(run, (str, Path)) else run
-        trainer = Trainer(
-            directory, max_steps=total_steps, callbacks=callbacks, checkpoint_every=checkpoint_every, progress=progress
-        )
-        trainer.fit(self.planner)
-        self.interrupted = trainer.interrupted
+        directory, self.interrupted = agent_common.fit(self.planner, total_steps, callbacks, run, checkpoint_every, progress)
         if self.horizon is not None and not self.planner.done:
             # backward induction has no policy before its last stage
             self._solution = None

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from robust_rl import envs, policy_file
+from robust_rl import agent_common, envs, policy_file
 from robust_rl.errors import InvalidArgumentError
 from robust_rl.models import GameSimulator, MarkovGame, empirical_game
 from robust_rl.models.game_file import game_arrays, game_from_arrays
 from robust_rl.solvers import DRNVISolver, GameSolution
 from robust_rl.solvers.game_backup import GameUncertainty
-from robust_rl.training import Callback, RunDirectory, Trainer
+from robust_rl.training import Callback, RunDirectory
 
 
 class DRNVI:
@@ -128,14 +128,7 @@ class DRNVI:
         DRNVI
             Itself.
         """
-        if total_steps is not None and total_steps < 1:
-            raise InvalidArgumentError(f"total_steps is {total_steps}; it must be at least 1")
-        directory = RunDirectory(run) if isinstance(run, (str, Path)) else run
-        trainer = Trainer(
-            directory, max_steps=total_steps, callbacks=callbacks, checkpoint_every=checkpoint_every, progress=progress
-        )
-        trainer.fit(self.planner)
-        self.interrupted = trainer.interrupted
+        directory, self.interrupted = agent_common.fit(self.planner, total_steps, callbacks, run, checkpoint_every, progress)
         self._solution = self.planner.solution() if self.planner.done else None
         if directory is not None and self.planner.done:
             self.save(directory.result / "policy")

@@ -16,7 +16,7 @@ from robust_rl.models import GenerativeModel, TabularMDP
 from robust_rl.solvers.episodic_q_learning import EpisodicQLearning
 from robust_rl.solvers.learned import LearnedValues
 from robust_rl.solvers.q_learning import QLearning
-from robust_rl.training import Callback, RunDirectory, Trainer
+from robust_rl.training import Callback, RunDirectory
 from robust_rl.uncertainty import RectangularSet
 
 STEPS = 20
@@ -156,12 +156,7 @@ class RobustQLearning:
         if self.learner is None:
             raise InvalidArgumentError("a loaded agent has nothing to learn from; make a new one with its environment")
         steps = STEPS if total_steps is None else total_steps
-        if steps < 1:
-            raise InvalidArgumentError(f"total_steps is {total_steps}; it must be at least 1")
-        directory = RunDirectory(run) if isinstance(run, (str, Path)) else run
-        trainer = Trainer(directory, max_steps=steps, callbacks=callbacks, checkpoint_every=checkpoint_every, progress=progress)
-        trainer.fit(self.learner)
-        self.interrupted = trainer.interrupted
+        directory, self.interrupted = agent_common.fit(self.learner, steps, callbacks, run, checkpoint_every, progress)
         self._solution = self.learner.solution()
         if directory is not None:
             self.save(directory.result / "policy")

@@ -16,9 +16,10 @@ from robust_rl import formats
 from robust_rl.uncertainty import SETS
 from tests.worlds import TAXI, random_model
 
-COMMANDS = ["solve", "evaluate", "bench", "runs", "envs", "sets", "frontier"]
+COMMANDS = ["solve", "evaluate", "game", "bench", "runs", "envs", "sets", "frontier"]
 CLIFF = ["solve", "CliffWalking-v1", "--set", "tv", "--radius", "0.1", "--support", "reachable", "--discount", "0.99"]
 
+GAME = ["game", "fishery", "--equilibrium", "ce", "--set", "tv", "--support", "free", "--radius", "0.1"]
 FRONTIER = ["frontier", "CliffWalking-v1", "--set", "tv", "--support", "reachable", "--discount", "0.99", "--radius", "0,0.1"]
 
 
@@ -169,6 +170,26 @@ def test_shared_budgets_and_uncertain_rewards_have_flags(tmp_path):
     assert [cell["kind"] for cell in robust] == ["exact", "exact"], "a randomised policy stands for itself"
 
 
+def test_game_solves_judges_and_leaves_a_policy(tmp_path):
+    pytest.importorskip("matplotlib")
+    command = [*GAME[:-1], "player_0=0.1,player_1=0.05", "--horizon", "6", "--samples", "50", "--seed", "3", "--json"]
+    solved = call(*command, "--env-arg", "p=0.1", "--out", "run", cwd=tmp_path)
+    assert solved.returncode == 0, solved.stderr
+    result = json.loads(solved.stdout)
+    assert result["uncertainty"]["player_1"] == "TotalVariation(radius=0.05, support='free')"
+    assert result["robust_value"]["player_0"] < result["robust_value"]["player_1"], "the larger radius costs more"
+    agent = rr.DRNVI.load(tmp_path / "run" / "result" / "policy")
+    known = rr.envs.tabular_game(rr.envs.games.make("fishery", p=0.1), horizon=6)
+    gap = rr.robust_gap(agent.solution.policy, known, agent.solution.uncertainty, kind="ce")
+    assert result["exact_gap"] == pytest.approx(gap.gap, abs=1e-12)
+    assert (tmp_path / "run" / "result" / "report.html").read_text().count("data:image/svg+xml") >= 3
+    planned = call(*GAME, "--selection", "any", "--out", "known", cwd=tmp_path)
+    assert planned.returncode == 0, planned.stderr
+    assert "on the known kernel" in planned.stdout
+    listed = json.loads(call("runs", ".", "--json", cwd=tmp_path).stdout)
+    assert {one["status"] for one in listed} == {"finished"}
+
+
 def test_envs_and_sets_are_listed_for_machines_and_people():
     ids = {record["id"] for record in json.loads(call("envs", "--json").stdout)}
     assert {"CliffWalking-v1", "FrozenLake-v1", TAXI, "Blackjack-v1", "robust_rl/RiverSwim-v0"} <= ids
@@ -202,6 +223,15 @@ def test_envs_and_sets_are_listed_for_machines_and_people():
         ([*FRONTIER, "--set", "none"], "None has no radius to vary"),
         ([*FRONTIER, "--horizon", "5"], "exactly one of discount and horizon"),
         ([*FRONTIER, "--discount", "1"], "some policy may never end"),
+        (["game", "socer", *GAME[2:]], "did you mean soccer"),
+        ([*GAME[:-1], "player_0=0.1"], "gives none to player_1"),
+        ([*GAME[:-1], "player_0=0.1,player_2=0.1"], "--radius names 'player_2'; did you mean player_"),
+        ([*GAME[:-1], "wide"], "--radius 'wide' is not a number"),
+        ([*GAME[:-2]], "--set tv needs --radius"),
+        ([*GAME, "--equilibrium", "nash"], "nash"),
+        ([*GAME, "--selection", "best"], "best"),
+        ([*GAME, "--env-arg", "q=1"], "fishery has no argument 'q'"),
+        (["game", "nim", *GAME[2:]], "horizon"),
         (["evaluate", "nowhere", "--shift", "action_noise=0"], "nowhere"),
         (["evaluate", "nowhere", "--shift", "nonsense"], "name=value"),
         ([*CLIFF, "--tol", "inf"], "tol is inf"),

@@ -7,7 +7,7 @@ import warnings
 
 import typer
 
-from robust_rl.cli import bench, evaluate, frontier, lists, options, solve
+from robust_rl.cli import bench, evaluate, frontier, game, lists, options, solve
 from robust_rl.errors import (
     InvalidArgumentError,
     InvalidModelError,
@@ -32,6 +32,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted (and resumable).
 app = typer.Typer(name="robust-rl", help=HELP, no_args_is_help=True, rich_markup_mode="markdown", pretty_exceptions_enable=False)
 app.command("solve")(solve.solve)
 app.command("evaluate")(evaluate.evaluate)
+app.command("game")(game.game)
 app.command("bench")(bench.bench)
 app.command("frontier")(frontier.frontier)
 app.command("runs")(lists.runs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +14,7 @@ from rich.console import Console
 
 from robust_rl import envs, formats
 from robust_rl.agents import RobustVI
-from robust_rl.errors import InvalidArgumentError, MissingDependencyError
+from robust_rl.errors import InvalidArgumentError, MissingDependencyError, nearest
 from robust_rl.models import TabularMDP
 from robust_rl.reports import write_agent_report
 from robust_rl.solvers import Solution
@@ -109,6 +109,30 @@ def uncertainty(
             raise InvalidArgumentError("--s-rectangular shares a budget; --set none has none")
         kernels = SRectangular(kernels)  # type: ignore[arg-type]
     return kernels if reward_radius is None else UncertainRewards(reward_radius, kernels)
+
+
+def uncertainty_by_agent(
+    name: str, radius: str | None, support: str | None, agents: Sequence[str]
+) -> dict[str, RectangularSet | None]:
+    """Build each agent's set; the radius is one for all, ``0.1``, or one each, ``player_0=0.1,player_1=0.05``."""
+    if radius is None or "=" not in radius:
+        one = uncertainty(name, None if radius is None else _radius(radius), support)
+        return dict.fromkeys(agents, one)
+    radii = {who.strip(): _radius(size) for who, _, size in (part.partition("=") for part in radius.split(","))}
+    for who in radii:
+        if who not in agents:
+            raise InvalidArgumentError(f"--radius names {who!r}{nearest(who, list(agents))}; agents are {', '.join(agents)}")
+    missing = [who for who in agents if who not in radii]
+    if missing:
+        raise InvalidArgumentError(f"--radius gives none to {', '.join(missing)}; give one to every agent, 0 for a nominal one")
+    return {who: uncertainty(name, radii[who], support) for who in agents}
+
+
+def _radius(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise InvalidArgumentError(f"--radius {text!r} is not a number, such as 0.1, or player_0=0.1,player_1=0.05") from None
 
 
 def _kernels(name: str, radius: float | None, support: str | None, intervals: Interval | None) -> RectangularSet | None:

@@ -35,9 +35,7 @@ POSITIVE = {"length", "masscart", "masspole", "tau", "dt", "m", "l", "max_torque
 @overload
 def shift(env: TabularMDP, **changes: Any) -> TabularMDP: ...
 @overload
-def shift(env: ParallelEnv, **changes: Any) -> ParallelEnv: ...
-@overload
-def shift(env: gymnasium.Env[Any, Any] | str, **changes: Any) -> gymnasium.Env[Any, Any]: ...
+def shift(env: gymnasium.Env[Any, Any] | str, **changes: Any) -> gymnasium.Env[Any, Any]: ...  # and a ParallelEnv, untyped
 def shift(env: Any, **changes: Any) -> Any:
     """Return a new environment that differs from the given one in the named ways; the given one is untouched.
 
@@ -45,8 +43,8 @@ def shift(env: Any, **changes: Any) -> Any:
     ----------
     env : gymnasium.Env, str, TabularMDP or pettingzoo.ParallelEnv
         An environment made by ``gymnasium.make`` (its arguments, wrappers and earlier shifts are kept unless overridden; noise
-        adds to earlier noise), an id, or a model, which takes ``action_noise`` only; or one of :mod:`robust_rl.envs.games`, without
-        wrappers, which takes arguments of its constructor, as soccer's ``slip``.
+        adds to earlier noise), an id, or a model, which takes ``action_noise`` only; or one of
+        :mod:`robust_rl.envs.games`, without wrappers, which takes arguments of its constructor, as soccer's ``slip``.
     **changes
         ``action_noise=q``: with probability q the action is replaced by one drawn uniformly.
         ``observation_noise=x``: for Box observations Gaussian noise of standard deviation x, in the observation's units; for

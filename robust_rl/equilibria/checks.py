@@ -37,9 +37,22 @@ def as_payoffs(payoffs: ArrayLike) -> Array:
             f"payoffs of shape {games.shape}; a batch of games is (K, n, A1, .., An): for each of K games and n players, "
             "an entry for each joint action, at least one"
         )
-    if not np.isfinite(games).all():
-        k, i, *joint = (int(index) for index in np.argwhere(~np.isfinite(games))[0])
+    bad = ~np.isfinite(games)
+    if bad.any():
+        k, i, *joint = (int(index) for index in np.argwhere(bad)[0])
         raise InvalidArgumentError(f"payoffs[{k}] of player {i} at the joint action {tuple(joint)} is {games[k, i, *joint]}")
+    return games
+
+
+def as_matrices(payoffs: ArrayLike) -> Array:
+    """Return matrix games as a C-contiguous float64 array (K, A, B)."""
+    games = np.ascontiguousarray(payoffs, dtype=np.float64)
+    if games.ndim != 3 or 0 in games.shape[1:]:
+        raise InvalidArgumentError(f"payoffs of shape {games.shape}; a batch of matrix games is (K, A, B), A and B at least 1")
+    bad = ~np.isfinite(games)
+    if bad.any():
+        k, a, b = (int(index) for index in np.argwhere(bad)[0])
+        raise InvalidArgumentError(f"payoffs[{k}, {a}, {b}] is {games[k, a, b]}")
     return games
 
 

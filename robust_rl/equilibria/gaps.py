@@ -64,7 +64,9 @@ def stage_gaps(payoffs: ArrayLike, policies: ArrayLike, kind: str) -> Array:
     if kind == "ne":
         _check_product(joint)
     num_actions = np.array(games.shape[2:])
-    return regrets(games.reshape(len(games), games.shape[1], -1), joint.reshape(len(games), -1), num_actions, kind == "ce")
+    size = int(num_actions.prod())
+    gaps: Array = regrets(games.reshape(*games.shape[:2], size), joint.reshape(-1, size), num_actions, kind == "ce")
+    return gaps
 
 
 def marginals(policies: ArrayLike) -> tuple[Array, ...]:

@@ -9,7 +9,8 @@ A primal-dual Newton method on the barrier problem, (1) minus mu sum_d log y_d, 
     ( G (diag x - x x') G' + diag(s / y) ) dy = -g,        g = delta - G x - mu / y,                                 (2)
 
 solved after scaling by (y / s)^1/2, which makes all eigenvalues at least 1; with a line search on the barrier function, which
-is convex; and mu falls towards CENTRED, superlinearly, as soon as a problem is solved to ten times its mu.
+is convex; and mu falls towards CENTRED, superlinearly, as soon as a problem is solved to ten times its mu. On the way delta is at
+least mu: in a game without interior y would be of the size mu / delta.
 
 At the end G x = delta - mu / y to rounding, so that a deviation gains at most delta = 2e-11 of the player's range, and a
 modification of all own actions (CE) at most that many times delta. Many games have equilibria but none with G x < 0, and then (1)
@@ -77,26 +78,28 @@ def barrier_newton(incentives, x):  # type: ignore[no-untyped-def]
     y, s, mu = np.ones(m), np.full(m, 0.1), 0.1
     gains, gradient, dy, trial = np.empty(m), np.empty(m), np.empty(m), np.empty(m)
     matrix, centred = np.empty((m, m)), np.empty((m, n))
-    value = barrier(incentives, y, mu, x)
+    delta = max(DELTA, mu)
+    value = barrier(incentives, y, mu, delta, x)
     for _ in range(ITERATIONS):
         while True:
             error = 0.0
             for d in range(m):
                 gains[d] = dot(incentives[d], x)
-                gradient[d] = DELTA - gains[d] - mu / y[d]
+                gradient[d] = delta - gains[d] - mu / y[d]
                 error = max(error, abs(gradient[d]) * y[d])
             if error > (10.0 if mu > CENTRED else 1e-2) * mu:
                 break
             if mu <= CENTRED:
                 return
             mu = max(CENTRED, min(0.2 * mu, mu**1.5))
-            value = barrier(incentives, y, mu, x)
+            delta = max(DELTA, mu)
+            value = barrier(incentives, y, mu, delta, x)
         newton_step(incentives, x, gains, y, s, gradient, matrix, centred, dy)
         slope, length = dot(gradient, dy), min(1.0, 0.995 * longest(y, dy))
         while length > 1e-10:
             for d in range(m):
                 trial[d] = y[d] + length * dy[d]
-            new = barrier(incentives, trial, mu, x)
+            new = barrier(incentives, trial, mu, delta, x)
             if new <= value + ARMIJO * length * slope + 1e-14 * (1.0 + abs(value)):
                 break
             length *= 0.5
@@ -108,13 +111,13 @@ def barrier_newton(incentives, x):  # type: ignore[no-untyped-def]
 
 
 @njit
-def barrier(incentives, y, mu, x):  # type: ignore[no-untyped-def]
+def barrier(incentives, y, mu, delta, x):  # type: ignore[no-untyped-def]
     """Value of the barrier problem at y; writes x(y)."""
     x[:] = 0.0
     total = 0.0
     for d in range(len(y)):
         add(x, -y[d], incentives[d])
-        total += DELTA * y[d] - mu * np.log(y[d])
+        total += delta * y[d] - mu * np.log(y[d])
     most, mass = x.max(), 0.0
     for a in range(len(x)):
         x[a] = np.exp(x[a] - most)

@@ -16,8 +16,8 @@ the dual simplex doesn't. It needs no first phase: with t = P_0 x - s_0, where r
 the joint action a* that maximises P_0, with all slacks basic, is dual feasible. Where a* is an equilibrium already (a saddle
 point, a pure equilibrium), that is also the end. The leaving row is the most negative; the entering column has the least
 ratio of reduced cost, among equal ones the largest pivot; after a run of pivots that don't lower the bound, Bland's rule
-(least index) until one does, which rules out cycling. Where several x are optimal the answer is the vertex these rules reach: it depends on
-the game alone, not on its batch.
+(least index) until one does, which rules out cycling. Where several x are optimal the answer is the vertex that these rules
+reach: it depends on the game alone, not on its batch.
 
 No answer is trusted: x is clipped and renormalised, and x and the multipliers y of P, w of G bound the optimum from both sides,
 
@@ -30,7 +30,7 @@ symbol  here             meaning, shape
 ======  ===============  ============================================
 P       objectives       (k, n)
 G       incentives       (m, n)
-T       tableau          (k + m + 1, n + 1): rows k-1 objectives, m incentives, the sum, the reduced costs; last column the right side
+T       tableau          (k + m + 1, n + 1): objectives but one, incentives, the sum, costs; last the right side
 ======  ===============  ============================================
 
 References: Lemke (1954) for the dual simplex; Bland (1977).

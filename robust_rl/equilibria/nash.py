@@ -8,7 +8,7 @@ no rule, and a pure equilibrium        the first in C order
 two players, no rule                   Lemke-Howson from the first label that ends in one
 two players, up to 1,000 supports      all pairs of supports of equal size (6 x 6: 923), and Lemke-Howson from every label
 two players, more                      all pure ones, and Lemke-Howson from every label
-three and more                         all pure ones, and the search of many_players.py from ``starts`` starts; if none, all supports
+three and more                         all pure ones, and the search of many_players.py from ``starts`` starts; then supports
 =====================================  =================================================================================
 
 Of the candidates the rule takes the best, of equally good ones (within 1e-12 of the payoffs' range) the first.
@@ -39,9 +39,7 @@ EXACT = 1e-11  # of a player's range: the regret of a candidate
 BETTER = 1e-12
 
 
-def nash_equilibria(
-    payoffs: Array, num_actions: NDArray[np.intp], selection: str | None, starts: int, seed: int
-) -> Array:
+def nash_equilibria(payoffs: Array, num_actions: NDArray[np.intp], selection: str | None, starts: int, seed: int) -> Array:
     """Policies (K, M) for payoffs (K, n, M); where no equilibrium was found, the policy of least regret."""
     count, n, joint = payoffs.shape
     policies = np.empty((count, joint))
@@ -97,7 +95,7 @@ def solve_games(payoffs, num_actions, rule, few, points, policies):  # type: ign
 
 @njit
 def two_players(payoff, scaled, num_actions, rule, few, widest, score, policy, best):  # type: ignore[no-untyped-def]
-    """Candidates by Lemke-Howson, and by supports where they are ``few``; where there is still none, by supports whatever their number."""
+    """Candidates by Lemke-Howson, and by supports where they are ``few``, or where there is none yet."""
     rows, columns = num_actions[0], num_actions[1]
     first, second = scaled[0].copy().reshape((rows, columns)), scaled[1].copy().reshape((rows, columns))
     x, y = np.empty(rows), np.empty(columns)
@@ -153,11 +151,11 @@ def more_players(payoff, scaled, num_actions, own, points, rule, widest, score, 
         return
     for number in range(supports):
         for start in range(min(len(points), TRIES)):
-            if search_support(scaled, own, num_actions, points[start], number, policy):
-                if regret(scaled, policy, num_actions, False, gains) <= EXACT:
-                    score = keep_better(payoff, policy, rule, widest, score, best)
-                    if rule == ANY:
-                        return
+            ended = search_support(scaled, own, num_actions, points[start], number, policy)
+            if ended and regret(scaled, policy, num_actions, False, gains) <= EXACT:
+                score = keep_better(payoff, policy, rule, widest, score, best)
+                if rule == ANY:
+                    return
 
 
 @njit
@@ -184,7 +182,7 @@ def keep_better(payoff, policy, rule, widest, score, best):  # type: ignore[no-u
                 value += policy[a] * payoff[i, a]
             least, total = min(least, value), total + value
         new = total if rule == UTILITARIAN else least
-    scale = widest if rule == UTILITARIAN or rule == MAXIMIN else 1.0
+    scale = widest if rule in (UTILITARIAN, MAXIMIN) else 1.0
     if new > score + BETTER * scale:
         best[:] = policy
         return new

@@ -65,6 +65,19 @@ def blocks(count: int) -> list[int]:
 
 
 @njit
+def ranges(payoffs):  # type: ignore[no-untyped-def]
+    """The largest range of a player's payoffs in each game: (K, n, M) -> (K,)."""
+    widest = np.zeros(len(payoffs))
+    for k in range(len(payoffs)):
+        for i in range(payoffs.shape[1]):
+            low, high = payoffs[k, i, 0], payoffs[k, i, 0]
+            for a in range(1, payoffs.shape[2]):
+                low, high = min(low, payoffs[k, i, a]), max(high, payoffs[k, i, a])
+            widest[k] = max(widest[k], high - low)
+    return widest
+
+
+@njit
 def scale_payoffs(payoff, scaled):  # type: ignore[no-untyped-def]
     """Write each player's payoffs, brought to [0, 1]; return the largest range of a player."""
     widest = 0.0
@@ -148,6 +161,10 @@ def solve_matrices(payoffs, x, y, solved):  # type: ignore[no-untyped-def]
     tableau = np.empty((columns + 1, rows + 1))
     basic, nonbasic = np.empty(columns, dtype=np.intp), np.empty(rows, dtype=np.intp)
     for k in range(len(payoffs)):
+        if rows == columns == 2:
+            solve_two_by_two(payoffs[k], x[k], y[k])
+            solved[k] = True
+            continue
         low, high = payoffs[k, 0, 0], payoffs[k, 0, 0]
         for a in range(rows):
             for b in range(columns):
@@ -160,3 +177,30 @@ def solve_matrices(payoffs, x, y, solved):  # type: ignore[no-untyped-def]
         if solved[k]:
             apart = read_solution(objectives, incentives, tableau, basic, nonbasic, x[k], y[k], w)
             solved[k] = abs(apart) <= 1e-12
+
+
+@njit
+def solve_two_by_two(payoff, x, y):  # type: ignore[no-untyped-def]
+    """Write optimal strategies: a saddle point, or else those that leave the other side indifferent."""
+    floors = min(payoff[0, 0], payoff[0, 1]), min(payoff[1, 0], payoff[1, 1])
+    ceilings = max(payoff[0, 0], payoff[1, 0]), max(payoff[0, 1], payoff[1, 1])
+    if max(floors) == min(ceilings):
+        x[0], y[0] = 1.0 if floors[0] >= floors[1] else 0.0, 1.0 if ceilings[0] <= ceilings[1] else 0.0
+    else:  # differences along rows have opposite signs, and so have those along columns: no sum below cancels
+        upper, lower = payoff[0, 0] - payoff[0, 1], payoff[1, 1] - payoff[1, 0]
+        left, right = payoff[0, 0] - payoff[1, 0], payoff[1, 1] - payoff[0, 1]
+        x[0], y[0] = lower / (upper + lower), right / (left + right)
+    x[1], y[1] = 1.0 - x[0], 1.0 - y[0]
+
+
+@njit
+def worths(payoffs, x, y):  # type: ignore[no-untyped-def]
+    """What x earns against y in each game: (K, A, B), (K, A), (K, B) -> (K,)."""
+    worth = np.zeros(len(payoffs))
+    for k in range(len(payoffs)):
+        for a in range(payoffs.shape[1]):
+            total = 0.0
+            for b in range(payoffs.shape[2]):
+                total += payoffs[k, a, b] * y[k, b]
+            worth[k] += x[k, a] * total
+    return worth

@@ -7,11 +7,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from robust_rl.equilibria.checks import Array, as_kind, as_payoffs, as_selection
+from robust_rl.equilibria.checks import Array, as_kind, as_matrices, as_payoffs, as_selection
 from robust_rl.equilibria.gaps import regrets
 from robust_rl.equilibria.max_entropy import max_entropy
 from robust_rl.equilibria.nash import nash_equilibria
-from robust_rl.equilibria.programs import correlated_equilibria, matrix_games
+from robust_rl.equilibria.programs import correlated_equilibria, matrix_games, ranges, worths
 from robust_rl.errors import ConvergenceError, InvalidArgumentError
 
 
@@ -27,7 +27,13 @@ class StageEquilibria(NamedTuple):
 
 
 def equilibria(
-    payoffs: ArrayLike, kind: str, *, selection: str | None = "utilitarian", tolerance: float = 1e-8, starts: int = 24, seed: int = 0
+    payoffs: ArrayLike,
+    kind: str,
+    *,
+    selection: str | None = "utilitarian",
+    tolerance: float = 1e-8,
+    starts: int = 24,
+    seed: int = 0,
 ) -> StageEquilibria:
     """Solve a batch of games.
 
@@ -75,7 +81,7 @@ def equilibria(
         raise InvalidArgumentError(f"starts is {starts}; it must be at least 1")
     games = as_payoffs(payoffs)
     num_actions = np.array(games.shape[2:])
-    flat = games.reshape(len(games), games.shape[1], -1)
+    flat = games.reshape(*games.shape[:2], int(num_actions.prod()))
     if kind == "ne":
         policies = nash_equilibria(flat, num_actions, selection, starts, seed)
     elif selection == "max_entropy":
@@ -83,12 +89,12 @@ def equilibria(
     else:
         policies = correlated_equilibria(flat, num_actions, kind == "ce", selection)
     gaps = regrets(flat, policies, num_actions, kind == "ce")
-    _check_gaps(gaps, tolerance * np.ptp(flat, axis=2).max(axis=1), kind)
+    _check_gaps(gaps, tolerance * ranges(flat), kind)
     return StageEquilibria(policies.reshape(len(games), *games.shape[2:]), gaps)
 
 
 def _check_gaps(gaps: Array, allowed: Array, kind: str) -> None:
-    failed = gaps > allowed
+    failed = ~(gaps <= allowed)  # NaN is a failure
     if not failed.any():
         return
     k = int(failed.argmax())
@@ -126,10 +132,6 @@ def zero_sum(payoffs: ArrayLike) -> tuple[Array, Array, Array]:
     >>> values.round(6), x.round(6), y.round(6)
     (array([0.142857]), array([[0.428571, 0.571429]]), array([[0.285714, 0.714286]]))
     """
-    games = np.asarray(payoffs, dtype=np.float64)
-    if games.ndim != 3 or 0 in games.shape[1:]:
-        raise InvalidArgumentError(f"payoffs of shape {games.shape}; a batch of matrix games is (K, A, B)")
-    games = as_payoffs(np.stack([games, -games], axis=1))[:, 0]
+    games = as_matrices(payoffs)
     x, y = matrix_games(games)
-    return np.einsum("ka,kab,kb->k", x, games, y), x, y
-
+    return worths(games, x, y), x, y

@@ -2,9 +2,9 @@
 
 The table extends Gymnasium's to several agents: ``env.unwrapped.P[s][(a_1, .., a_n)]`` is a list of
 ``(probability, next state, rewards, terminated)``, rewards in the order of ``possible_agents``;
-``env.unwrapped.initial_state_distrib``, (S,), is the first state's distribution. Rewards that depend on the next state are reduced
-to their mean, r_i(s, a) = sum of probability times reward, so that an adversary moves values and not rewards. As in
-Gymnasium's tables, termination belongs to a transition and not to a state: see :func:`~robust_rl.models.gymnasium_table.read_table`.
+``env.unwrapped.initial_state_distrib``, (S,), is the first state's distribution. Rewards that depend on the next state are
+reduced to their mean, r_i(s, a) = sum of probability times reward, so that an adversary moves values and not rewards. As in
+Gymnasium's tables, termination belongs to a transition and not to a state.
 """
 
 from __future__ import annotations

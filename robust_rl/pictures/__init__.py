@@ -1,6 +1,7 @@
 """Figures of solutions and evaluations. Needs matplotlib: ``pip install "robust-rl[report]"``."""
 
 from robust_rl.pictures.curves import convergence, return_under_shift
+from robust_rl.pictures.games import gaps_by_state, lines_with_legend, play_at_start, values_by_stage
 from robust_rl.pictures.grids import Grid, adversary_map, grid_of, policy_map
 from robust_rl.pictures.matrices import MOST_STATES, adversary_matrix
 from robust_rl.pictures.moves import mass_moved
@@ -12,11 +13,15 @@ __all__ = [
     "adversary_map",
     "adversary_matrix",
     "convergence",
+    "gaps_by_state",
     "grid_of",
     "heaviest_rows",
+    "lines_with_legend",
     "mass_moved",
+    "play_at_start",
     "policy_map",
     "price_of_robustness",
     "return_under_shift",
     "value_over_radius",
+    "values_by_stage",
 ]

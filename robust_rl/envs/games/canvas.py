@@ -29,7 +29,8 @@ class Canvas:
     def pixels(self) -> NDArray[np.uint8]:
         """Return the picture, (height, width, 3)."""
         height, width = (n // FINE for n in self._fine.shape[:2])
-        return self._fine.reshape(height, FINE, width, FINE, 3).mean(axis=(1, 3)).round().astype(np.uint8)
+        mean = self._fine.reshape(height, FINE, width, FINE, 3).mean(axis=(1, 3))
+        return np.asarray(mean.round(), dtype=np.uint8)
 
 
 def rgb(colour: str) -> tuple[int, ...]:

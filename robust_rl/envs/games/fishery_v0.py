@@ -72,9 +72,7 @@ class parallel_env(TableGame, RecordConstructorArgs):
         max_cycles: int | None = 10,
         render_mode: str | None = None,
     ) -> None:
-        RecordConstructorArgs.__init__(
-            self, p=p, catch=catch, bounty=bounty, max_cycles=max_cycles, render_mode=render_mode
-        )
+        RecordConstructorArgs.__init__(self, p=p, catch=catch, bounty=bounty, max_cycles=max_cycles, render_mode=render_mode)
         if checks.probability("p", p) > 0.5:
             raise InvalidArgumentError(f"p={p} is above 0.5; with both fleets fishing the stock collapses with probability 2 p")
         super().__init__(

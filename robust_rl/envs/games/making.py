@@ -74,7 +74,9 @@ def shifted(env: ParallelEnv, changes: Mapping[str, Any]) -> ParallelEnv:
     """
     inner = env.unwrapped
     if not isinstance(inner, RecordConstructorArgs) or not type(inner).__module__.startswith(PACKAGE):
-        raise InvalidArgumentError(f"{env} isn't a game of {PACKAGE}, so it can't be made again; make it anew with other arguments")
+        raise InvalidArgumentError(
+            f"{env} isn't a game of {PACKAGE}, so it can't be made again; make it anew with other arguments"
+        )
     if env is not inner and not hasattr(env, "aec_env"):
         raise InvalidArgumentError(f"{env} is wrapped in {type(env).__name__}; shift the game inside, then wrap it")
     name = type(inner).__module__.rpartition(".")[2]

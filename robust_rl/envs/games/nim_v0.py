@@ -29,7 +29,16 @@ from pettingzoo.utils.wrappers import AssertOutOfBoundsWrapper, OrderEnforcingWr
 
 from robust_rl.envs import checks
 from robust_rl.envs.games.canvas import Canvas
-from robust_rl.envs.games.table_game import COLOURS, GameTable, Outcome, checked_action, checked_render_mode, draw, first_state, merged
+from robust_rl.envs.games.table_game import (
+    COLOURS,
+    GameTable,
+    Outcome,
+    checked_action,
+    checked_render_mode,
+    draw,
+    first_state,
+    merged,
+)
 
 MOST = 3
 
@@ -60,9 +69,11 @@ class raw_env(AECEnv, RecordConstructorArgs):  # type: ignore[misc]  # pettingzo
         self.render_mode = checked_render_mode(render_mode, self.metadata)
         self.possible_agents = ["player_0", "player_1"]
         self.agents: list[str] = []
-        self.state_space = spaces.Discrete(len(self.P))
-        self._observation_spaces = {agent: spaces.Discrete(len(self.P)) for agent in self.possible_agents}
-        self._action_spaces = {agent: spaces.Discrete(MOST) for agent in self.possible_agents}
+        self.state_space: spaces.Discrete = spaces.Discrete(len(self.P))
+        self._observation_spaces: dict[str, spaces.Discrete] = {
+            agent: spaces.Discrete(len(self.P)) for agent in self.possible_agents
+        }
+        self._action_spaces: dict[str, spaces.Discrete] = {agent: spaces.Discrete(MOST) for agent in self.possible_agents}
         self.np_random, _ = seeding.np_random()
         self.position = 2 * stones
 

@@ -69,9 +69,7 @@ class parallel_env(TableGame, RecordConstructorArgs):
                 f"{entries * 200 / 1e9:.1f} GB; the most is {MOST_ENTRIES:,}. Take fewer agents, actions, states or successors"
             )
         first = np.eye(1, states).ravel()
-        super().__init__(
-            table(states, actions, branches, seed), first, actions, max_cycles=max_cycles, render_mode=render_mode
-        )
+        super().__init__(table(states, actions, branches, seed), first, actions, max_cycles=max_cycles, render_mode=render_mode)
 
 
 env, raw_env = aec_form(parallel_env)

@@ -71,9 +71,13 @@ class TableGame(ParallelEnv):  # type: ignore[misc]  # pettingzoo is untyped
         self.render_mode = checked_render_mode(render_mode, self.metadata)
         self.possible_agents = [f"player_{i}" for i in range(len(num_actions))]
         self.agents: list[str] = []
-        self.state_space = spaces.Discrete(len(table))
-        self._observation_spaces = {agent: spaces.Discrete(len(table)) for agent in self.possible_agents}
-        self._action_spaces = {agent: spaces.Discrete(n) for agent, n in zip(self.possible_agents, num_actions, strict=True)}
+        self.state_space: spaces.Discrete = spaces.Discrete(len(table))
+        self._observation_spaces: dict[str, spaces.Discrete] = {
+            agent: spaces.Discrete(len(table)) for agent in self.possible_agents
+        }
+        self._action_spaces: dict[str, spaces.Discrete] = {
+            agent: spaces.Discrete(n) for agent, n in zip(self.possible_agents, num_actions, strict=True)
+        }
         self.np_random, _ = seeding.np_random()
         self.position, self.cycles = int(np.argmax(self.initial_state_distrib)), 0
 
@@ -105,7 +109,8 @@ class TableGame(ParallelEnv):  # type: ignore[misc]  # pettingzoo is untyped
         self.cycles += 1
         truncated = self.max_cycles is not None and self.cycles >= self.max_cycles
         observations, over = self._to_all(np.int64(self.position)), self._to_all(terminated)
-        cut, infos = self._to_all(truncated), {agent: {} for agent in playing}
+        cut = self._to_all(truncated)
+        infos: dict[str, dict[str, Any]] = {agent: {} for agent in playing}
         if terminated or truncated:
             self.agents = []
         return observations, dict(zip(playing, rewards, strict=True)), over, cut, infos
@@ -174,7 +179,7 @@ def checked_action(actions: Mapping[str, Any], agent: str, space: spaces.Discret
     if agent not in actions:
         raise InvalidArgumentError(f"{agent} has no action; give one for every agent that plays")
     if not space.contains(actions[agent]):
-        raise InvalidArgumentError(f"{agent} plays {actions[agent]!r}; its actions are 0..{space.n - 1}")
+        raise InvalidArgumentError(f"{agent} plays {actions[agent]!r}; its actions are 0..{int(space.n) - 1}")
     return int(actions[agent])
 
 
