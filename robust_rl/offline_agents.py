@@ -9,13 +9,13 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from robust_rl import policy_file
+from robust_rl import agent_common, policy_file
 from robust_rl.datasets import OfflineDataset
 from robust_rl.errors import FileFormatError, InvalidArgumentError
 from robust_rl.features import MAPS, FeatureMap, describe
 from robust_rl.solvers import DROPSolver, DROPVSolver, LinearProblem, LinearSolution, linear_problem
 from robust_rl.solvers.solution import pack_arguments, unpack_arguments
-from robust_rl.training import Callback, RunDirectory, Trainer
+from robust_rl.training import Callback, RunDirectory
 from robust_rl.uncertainty import Nominal, RectangularSet, from_description
 
 ARRAYS = ("weights", "theta", "nu", "bonus", "lowest", "used")
@@ -124,16 +124,9 @@ class DROP:
         """
         if self.solver is None:
             raise InvalidArgumentError("a loaded agent has no data to learn from; make a new one")
-        if total_steps is not None and total_steps < 1:
-            raise InvalidArgumentError(f"total_steps is {total_steps}; it must be at least 1")
-        directory = RunDirectory(run) if isinstance(run, (str, Path)) else run
-        if directory is not None:
+        if run is not None:
             _describe_features(self.solver.problem.features)  # so that no work is lost if the policy can't be saved
-        trainer = Trainer(
-            directory, max_steps=total_steps, callbacks=callbacks, checkpoint_every=checkpoint_every, progress=progress
-        )
-        trainer.fit(self.solver)
-        self.interrupted = trainer.interrupted
+        directory, self.interrupted = agent_common.fit(self.solver, total_steps, callbacks, run, checkpoint_every, progress)
         if self.solver.done:
             self._solution = self.solver.solution()
             if directory is not None:
