@@ -1,12 +1,13 @@
 """robust-rl: reinforcement learning that holds up when the world differs from the simulator or the logs."""
 
-from robust_rl import envs
+from robust_rl import datasets, envs, features
 from robust_rl.agents import RobustVI
 from robust_rl.calibration import Calibration, calibrate
 from robust_rl.evaluation import evaluate, evaluate_shifts, tie_range
 from robust_rl.frontiers import frontier
 from robust_rl.game_agent import DRNVI
-from robust_rl.models import MarkovGame, TabularEnv, TabularMDP
+from robust_rl.models import LinearMDP, MarkovGame, TabularEnv, TabularMDP
+from robust_rl.offline_agents import DROP, DROPV
 from robust_rl.q_learning_agent import RobustQLearning
 from robust_rl.solvers import (
     Certificate,
@@ -43,6 +44,8 @@ __version__ = "0.1.0"
 
 __all__ = [
     "DRNVI",
+    "DROP",
+    "DROPV",
     "KL",
     "L1",
     "L2",
@@ -55,6 +58,7 @@ __all__ = [
     "GameSolution",
     "Interval",
     "LInfinity",
+    "LinearMDP",
     "MarkovGame",
     "ReverseKL",
     "RobustQLearning",
@@ -70,9 +74,11 @@ __all__ = [
     "best_response",
     "calibrate",
     "critical_radii",
+    "datasets",
     "envs",
     "evaluate",
     "evaluate_shifts",
+    "features",
     "frontier",
     "graph_metric",
     "policy_value",

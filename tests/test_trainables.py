@@ -8,13 +8,17 @@ from robust_rl.frontiers import FrontierPlanner
 from robust_rl.solvers import (
     BackwardInduction,
     DRNVISolver,
+    DROPSolver,
+    DROPVSolver,
     EpisodicQLearning,
     QLearning,
     ValueIteration,
     ZeroSumIteration,
+    linear_problem,
     planner,
 )
 from tests.games import random_game
+from tests.solvers.test_drop import log
 from tests.solvers.test_zero_sum import zero_sum_game
 from tests.training.contract import check_trainable
 from tests.worlds import random_model
@@ -33,6 +37,11 @@ def by(method, model=None, ball=BALL, discount=0.97):
     """A planner that is far from done after eight steps."""
     model = random_model(3, states=30, masked=False) if model is None else model
     return lambda: planner(model, ball, discount=discount, method=method, tol=1e-11)
+
+
+def offline(kind):
+    data = log(0, horizon=7)
+    return lambda: kind(linear_problem(data, BALL, features=rr.features.OneHot(5, 2), horizon=7), data)
 
 
 TRAINABLES = {
@@ -57,6 +66,8 @@ TRAINABLES = {
     "Q-learning along episodes": lambda: EpisodicQLearning(
         gymnasium.make("FrozenLake-v1"), rr.Contamination(0.1, support="nominal"), num_states=16, discount=0.9, moves_per_step=50
     ),
+    "DROP": offline(DROPSolver),
+    "DROP-V": offline(DROPVSolver),
     "DR-NVI": lambda: DRNVISolver(random_game(0, 2, staged=False).replace(horizon=7), rr.KL(0.1), equilibrium="ce"),
     "zero-sum Shapley iteration": lambda: ZeroSumIteration(zero_sum_game(0), rr.KL(0.1), discount=0.9, tol=1e-6),
     "frontier": lambda: FrontierPlanner(random_model(0), BALL, [0.0, 0.05, 0.1, 0.2], discount=0.9),

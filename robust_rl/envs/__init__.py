@@ -2,6 +2,7 @@
 
 from robust_rl.envs import games
 from robust_rl.envs.blackjack import blackjack_table
+from robust_rl.envs.linear import random_linear, simulated_linear
 from robust_rl.envs.mixing import mix
 from robust_rl.envs.noise import ActionNoise, ObservationNoise, with_action_noise
 from robust_rl.envs.registration import make, register, tabular_ids
@@ -22,8 +23,10 @@ __all__ = [
     "mix",
     "parse_env_arg",
     "parse_shift",
+    "random_linear",
     "register",
     "shift",
+    "simulated_linear",
     "state_count",
     "state_index",
     "state_observation",

@@ -2,6 +2,7 @@
 
 from robust_rl.models.empirical_game import GameSimulator, empirical_game
 from robust_rl.models.generative import GenerativeModel, TabularSimulator
+from robust_rl.models.linear import LinearMDP
 from robust_rl.models.markov_game import MarkovGame
 from robust_rl.models.tabular import TabularMDP
 from robust_rl.models.tabular_env import TabularEnv
@@ -10,6 +11,7 @@ from robust_rl.models.transforms import unroll, with_kernel
 __all__ = [
     "GameSimulator",
     "GenerativeModel",
+    "LinearMDP",
     "MarkovGame",
     "TabularEnv",
     "TabularMDP",

@@ -5,10 +5,14 @@ from robust_rl.solvers.bellman import BellmanOperator
 from robust_rl.solvers.certificate import Certificate
 from robust_rl.solvers.critical import Change, CriticalRadii, critical_radii
 from robust_rl.solvers.dr_nvi import DRNVISolver
+from robust_rl.solvers.drop import DROPSolver
+from robust_rl.solvers.drop_v import DROPVSolver
 from robust_rl.solvers.episodic_q_learning import EpisodicQLearning
 from robust_rl.solvers.game_gaps import BestResponse, RobustGap, best_response, game_value, robust_gap
 from robust_rl.solvers.game_solution import GameSolution
 from robust_rl.solvers.learned import LearnedValues
+from robust_rl.solvers.linear_dp import LinearValues, linear_values
+from robust_rl.solvers.linear_problem import LinearProblem, LinearSolution, linear_problem
 from robust_rl.solvers.planning import planner, solve
 from robust_rl.solvers.policy_evaluation import policy_value
 from robust_rl.solvers.q_learning import QLearning
@@ -25,9 +29,14 @@ __all__ = [
     "Change",
     "CriticalRadii",
     "DRNVISolver",
+    "DROPSolver",
+    "DROPVSolver",
     "EpisodicQLearning",
     "GameSolution",
     "LearnedValues",
+    "LinearProblem",
+    "LinearSolution",
+    "LinearValues",
     "QLearning",
     "RobustGap",
     "Sensitivity",
@@ -38,6 +47,8 @@ __all__ = [
     "best_response",
     "critical_radii",
     "game_value",
+    "linear_problem",
+    "linear_values",
     "planner",
     "policy_value",
     "radius_sensitivity",

@@ -1,0 +1,180 @@
+"""DROP-V: DROP with transitions weighted by the variance of what follows them (arXiv:2403.12946).
+
+The data are split. DROP on the part D' gives V'; with z_1 and z_2 the ridge regressions on D' of V'_{h+1}(s') and its square, and
+kappa the least eigenvalue of the mean of phi phi^T,
+
+    sigma^2(s, a) = max{ 1, clip(<phi, z_2>, 0, H^2) - clip(<phi, z_1>, 0, H)^2 - c d H^3 / sqrt(K kappa) }                   (1)
+
+and the stages are then those of :mod:`robust_rl.solvers.drop` on the other part, with
+
+    Lambda = H^{-2} I + sum_t phi_t phi_t^T / sigma^2_t                                                                       (2)
+
+and phi_t / sigma^2_t for phi_t in the sums that Lambda^{-1} multiplies. For rewards of size b instead of 1, b H stands for H and
+b^2 for the 1. (1) and (2) follow Liu and Xu (NeurIPS 2024), whose VA-DRPVI is the same idea.
+
+===========  ===========  ==================================
+symbol       here         meaning, shape
+===========  ===========  ==================================
+D'           preliminary  its DROPSolver, which holds V' too
+z_1, z_2     z1, z2       (d,)
+sigma^2      variance     (K_h,)
+1 / sigma^2  precision    (K_h,)
+b            unit         number
+===========  ===========  ==================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import linalg
+
+from robust_rl.datasets import OfflineDataset
+from robust_rl.solvers.criterion import check_same_problem
+from robust_rl.solvers.drop import (
+    NAMES,
+    THEORY,
+    DROPSolver,
+    check_constants,
+    describe_data,
+    empty_arrays,
+    fit_stage,
+    next_weights,
+    record,
+    ridge_inverse,
+    rows_by_stage,
+    solution_of,
+    values_after,
+)
+from robust_rl.solvers.linear_problem import LinearProblem, LinearSolution
+from robust_rl.solvers.trimming import trimmed_rows
+from robust_rl.training import load_arrays, save_arrays
+
+Array = NDArray[np.float64]
+
+
+class DROPVSolver:
+    """DROP-V as a Trainable: H steps of DROP on D', then one step a stage with equations (1) and (2).
+
+    Parameters
+    ----------
+    problem : LinearProblem
+    data : OfflineDataset
+        Split by episodes into two independent halves, or three parts with ``subsample``.
+    penalty : float or "theory"
+        gamma of the second half; ``"theory"`` is ``66 sqrt(d) log(3 H K / delta)``, which doesn't grow with H.
+    preliminary_penalty : float or "theory"
+        gamma of DROP on D', and ``ridge`` its lambda.
+    variance_correction : float
+        c. The theory's is positive, in practice 0 does better.
+    ridge, delta, subsample, trim, seed
+        As in :class:`DROPSolver`.
+
+    Raises
+    ------
+    InvalidArgumentError
+        As in :class:`DROPSolver`.
+    """
+
+    method = "DROP-V"
+
+    def __init__(
+        self,
+        problem: LinearProblem,
+        data: OfflineDataset,
+        *,
+        penalty: float | str = 1.0,
+        preliminary_penalty: float | str = 1.0,
+        variance_correction: float = 0.0,
+        ridge: float = 1.0,
+        delta: float = 0.05,
+        subsample: bool = False,
+        trim: float = 10.0,
+        seed: int = 0,
+    ) -> None:
+        check_constants(penalty, ridge=ridge, delta=delta, trim=trim, variance_correction=variance_correction)
+        self.problem, self.variance_correction = problem, float(variance_correction)
+        rng = np.random.default_rng(seed)
+        first, self.data, *aux = data.split(3 if subsample else 2, rng)
+        self.preliminary = DROPSolver(problem, first, penalty=preliminary_penalty, ridge=ridge, delta=delta)
+        kept = np.ones(len(self.data), dtype=bool)
+        if subsample:
+            kept = trimmed_rows(self.data, aux[0], problem.horizon, delta=delta, trim=trim, rng=rng)
+        self.rows = rows_by_stage(self.data, kept, problem.horizon)
+        self.penalty = float(penalty) if penalty != THEORY else theory_penalty(problem, data.num_episodes, delta)
+        self.remaining = problem.horizon
+        self.found = empty_arrays(problem)
+
+    @property
+    def done(self) -> bool:
+        """Whether the first stage is solved."""
+        return self.remaining == 0
+
+    def step(self) -> Mapping[str, float]:
+        """Solve the next earlier stage, of the preliminary DROP first."""
+        if not self.preliminary.done:
+            return self.preliminary.step()
+        self.remaining -= 1
+        h, problem, data, rows = self.remaining, self.problem, self.data, self.rows[self.remaining]
+        phi = problem.features(data.observations[rows], data.actions[rows])
+        variance = self._variance(phi, h)
+        following = values_after(problem, self.found["weights"], data, rows, h)
+        lowest = problem.lowest(next_weights(self.found, h), h + 1, following)
+        ridge = (problem.horizon * (problem.scale or 1.0)) ** -2
+        fit = fit_stage(
+            phi, data.rewards[rows], following, lowest=lowest, radius=problem.radius[h], ridge=ridge, precision=1 / variance
+        )
+        metrics = record(self.found, h, fit, lowest, self.penalty, phi)
+        return {**metrics, "solve/variance": float(variance.mean())}
+
+    def _variance(self, phi: Array, h: int) -> Array:
+        """Eq. (1) at the rows of phi, with V' and the regressions of D'."""
+        problem, first = self.problem, self.preliminary
+        rows = first.rows[h]
+        known = problem.features(first.data.observations[rows], first.data.actions[rows])
+        following = values_after(problem, first.found["weights"], first.data, rows, h)
+        inverse = ridge_inverse(known, known, 1.0)
+        z1, z2 = inverse @ (known.T @ following), inverse @ (known.T @ following**2)
+        unit = problem.scale or 1.0
+        top = unit * problem.horizon
+        mean = problem.clip(0, phi @ z1)
+        raw = np.clip(phi @ z2, 0.0, top**2) - mean**2 - unit**2 * self._correction(inverse)
+        return np.maximum(raw, unit**2)
+
+    def _correction(self, inverse: Array) -> float:
+        if self.variance_correction == 0:
+            return 0.0
+        total = max(1 / float(linalg.eigvalsh(inverse)[-1]) - 1, np.finfo(float).tiny)  # K kappa, the ridge of 1 taken off
+        return self.variance_correction * len(inverse) * self.problem.horizon**3 / float(np.sqrt(total))
+
+    def solution(self) -> LinearSolution:
+        """Return weights of all stages. Raises InvalidArgumentError before the first stage is solved."""
+        return solution_of(self)
+
+    def save_checkpoint(self, directory: Path) -> None:
+        """Write the stages solved so far, those of the preliminary DROP too."""
+        arrays = self.found | {f"preliminary.{name}": array for name, array in self.preliminary.found.items()}
+        left = {"remaining": self.remaining, "preliminary": self.preliminary.remaining}
+        save_arrays(directory / "drop_v.safetensors", arrays, self._problem() | left)
+
+    def load_checkpoint(self, directory: Path) -> None:
+        """Continue from a checkpoint. Raises InvalidArgumentError if it is of another problem."""
+        arrays, noted = load_arrays(directory / "drop_v.safetensors")
+        check_same_problem(noted, self._problem())
+        self.found = {name: arrays[name] for name in NAMES}
+        self.preliminary.found = {name: arrays[f"preliminary.{name}"] for name in NAMES}
+        self.remaining, self.preliminary.remaining = int(noted["remaining"]), int(noted["preliminary"])
+
+    def _problem(self) -> dict[str, Any]:
+        first = {f"preliminary {name}": value for name, value in self.preliminary._problem().items()}
+        mine = {"penalty": self.penalty, "variance_correction": self.variance_correction}
+        return self.problem.describe() | describe_data(self.data, self.rows) | first | mine
+
+
+def theory_penalty(problem: LinearProblem, episodes: int, delta: float) -> float:
+    """Return gamma of the order for which the theorem holds."""
+    return float(66 * np.sqrt(problem.features.dimension) * np.log(3 * problem.horizon * episodes / delta))
