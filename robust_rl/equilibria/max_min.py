@@ -23,7 +23,8 @@ No answer is trusted: x is clipped and renormalised, and x and the multipliers y
 
     min_j P_j x  <=  optimum  <=  max_a [ y P - w G ](a),                                                           (2)
 
-so that what rounding has spoiled is seen, and goes to HiGHS.
+so that what rounding has spoiled is seen, and goes to HiGHS. Loops are written out: on games this small an array expression
+costs as much as a pivot.
 
 ======  ===============  ============================================
 symbol  here             meaning, shape
@@ -54,11 +55,14 @@ def fill_tableau(objectives, incentives, tableau, basic, nonbasic):  # type: ign
     m = len(incentives)
     first, least = 0, np.inf
     for j in range(k):
-        most = objectives[j].max()
+        most = objectives[j, 0]
+        for a in range(1, n):
+            most = max(most, objectives[j, a])
         if most < least:
             first, least = j, most
-    star = objectives[first].argmax()
-    row = 0
+    star, row = 0, 0
+    while objectives[first, star] < least:
+        star += 1
     for j in range(k):
         if j != first:  # t <= P_j x, with t = P_0 x - s_0
             at_star = objectives[first, star] - objectives[j, star]
@@ -72,10 +76,10 @@ def fill_tableau(objectives, incentives, tableau, basic, nonbasic):  # type: ign
             tableau[row, a] = incentives[d, a] - at_star
         tableau[row, star], tableau[row, n], basic[row] = 0.0, -at_star, n + k + d
         row += 1
-    tableau[row], basic[row] = 1.0, star
-    tableau[row, star] = 0.0
+    basic[row], tableau[row, n] = star, 1.0
     for a in range(n):
-        tableau[row + 1, a], nonbasic[a] = objectives[first, star] - objectives[first, a], a
+        tableau[row, a], tableau[row + 1, a], nonbasic[a] = 1.0, objectives[first, star] - objectives[first, a], a
+    tableau[row, star] = 0.0
     tableau[row + 1, star], tableau[row + 1, n], nonbasic[star] = 1.0, objectives[first, star], n + first
 
 
@@ -111,9 +115,9 @@ def entering_column(row, costs, nonbasic, bland):  # type: ignore[no-untyped-def
 @njit
 def pivot(tableau, rows, row, column):  # type: ignore[no-untyped-def]
     """Exchange a basic and a nonbasic variable."""
-    inverse = 1.0 / tableau[row, column]
-    source = tableau[row]
-    source *= inverse
+    inverse, source = 1.0 / tableau[row, column], tableau[row]
+    for c in range(len(source)):
+        source[c] *= inverse
     source[column] = inverse
     for r in range(rows + 1):
         factor = tableau[r, column]
@@ -149,7 +153,9 @@ def read_solution(objectives, incentives, tableau, basic, nonbasic, x, y, w):  #
     """Write x (n,), y (k,) and w (m,), clipped and renormalised, and return the difference of the two sides of (2)."""
     k, n = objectives.shape
     rows = k + len(incentives)
-    x[:], y[:], w[:] = 0.0, 0.0, 0.0
+    for part in (x, y, w):
+        for i in range(len(part)):
+            part[i] = 0.0
     for r in range(rows):
         if basic[r] < n:
             x[basic[r]] = max(tableau[r, n], 0.0)
@@ -161,8 +167,12 @@ def read_solution(objectives, incentives, tableau, basic, nonbasic, x, y, w):  #
             y[variable - n] = cost
     if k == 1:
         y[0] = 1.0
-    x /= x.sum()
-    y /= y.sum()
+    for part in (x, y):
+        total = 0.0
+        for i in range(len(part)):
+            total += part[i]
+        for i in range(len(part)):
+            part[i] /= total
     lower = np.inf
     for j in range(k):
         total = 0.0
@@ -176,7 +186,8 @@ def read_solution(objectives, incentives, tableau, basic, nonbasic, x, y, w):  #
 def upper_bound(objectives, incentives, y, w, sums):  # type: ignore[no-untyped-def]
     """The right-hand side of (2); ``sums`` is scratch."""
     n = objectives.shape[1]
-    sums[:] = 0.0
+    for a in range(n):
+        sums[a] = 0.0
     for j in range(len(y)):
         if y[j] != 0.0:
             for a in range(n):
@@ -185,4 +196,7 @@ def upper_bound(objectives, incentives, y, w, sums):  # type: ignore[no-untyped-
         if w[d] != 0.0:
             for a in range(n):
                 sums[a] -= w[d] * incentives[d, a]
-    return sums[:n].max()
+    highest = sums[0]
+    for a in range(1, n):
+        highest = max(highest, sums[a])
+    return highest
