@@ -235,7 +235,7 @@ class SharedBackup(RowBackup):
         return block
 
     def _own_order(self, value: Array, groups: Groups, policy: Array, *results: Array) -> Any:
-        outside = self._outside(value, self.layout.rows.view(np.uint64))
+        outside = self._outside(value, groups.rows)
         ptr, indices, p, _, reward, row_reward, radius, _ = self._own_rows(ordered=True)
         radius = readonly(radius)
 
