@@ -5,11 +5,9 @@ from gymnasium import wrappers
 
 from robust_rl.envs import domains, make, mix, shift, tabular, with_action_noise
 from robust_rl.errors import InvalidArgumentError, MissingDependencyError, NoTableError, UnknownNameError
-
 from tests.worlds import TAXI
 
 from .helpers import policy_iteration
-
 
 
 @pytest.mark.parametrize(("env_id", "value"), [("FrozenLake-v1", 0.542025932), ("FrozenLake8x8-v1", 0.414640362)])
