@@ -9,15 +9,19 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from robust_rl.alignment.config import VPOConfig
     from robust_rl.alignment.loss import calibration_term, vpo_loss
+    from robust_rl.alignment.trainer import VPOTrainer
 
 _HOMES = {
+    "VPOConfig": "config",
+    "VPOTrainer": "trainer",
     "calibration_term": "loss",
     "vpo_loss": "loss",
 }
 """Public name -> module of this package that defines it."""
 
-__all__ = ["calibration_term", "vpo_loss"]
+__all__ = ["VPOConfig", "VPOTrainer", "calibration_term", "vpo_loss"]
 
 
 def __getattr__(name: str) -> Any:
