@@ -7,7 +7,7 @@ import warnings
 
 import typer
 
-from robust_rl.cli import bench, calibrate, evaluate, frontier, game, lists, options, solve
+from robust_rl.cli import bench, calibrate, evaluate, frontier, game, lists, options, solve, vpo
 from robust_rl.errors import (
     InvalidArgumentError,
     InvalidModelError,
@@ -39,6 +39,7 @@ app.command("frontier")(frontier.frontier)
 app.command("runs")(lists.runs)
 app.command("envs")(lists.environments)
 app.command("sets")(lists.sets)
+app.command("vpo", **vpo.HANDED_ON)(vpo.vpo)
 
 
 def main() -> None:
