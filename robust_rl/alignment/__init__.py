@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from robust_rl.alignment.config import VPOConfig
     from robust_rl.alignment.loss import calibration_term, vpo_loss
+    from robust_rl.alignment.online import OnlineVPO, OnlineVPOConfig
     from robust_rl.alignment.trainer import VPOTrainer
 
 _HOMES = {
+    "OnlineVPO": "online",
+    "OnlineVPOConfig": "online",
     "VPOConfig": "config",
     "VPOTrainer": "trainer",
     "calibration_term": "loss",
@@ -21,7 +24,7 @@ _HOMES = {
 }
 """Public name -> module of this package that defines it."""
 
-__all__ = ["VPOConfig", "VPOTrainer", "calibration_term", "vpo_loss"]
+__all__ = ["OnlineVPO", "OnlineVPOConfig", "VPOConfig", "VPOTrainer", "calibration_term", "vpo_loss"]
 
 
 def __getattr__(name: str) -> Any:

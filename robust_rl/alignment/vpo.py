@@ -86,7 +86,7 @@ def parser() -> Any:
     from robust_rl.alignment.config import VPOConfig
 
     types = (script_arguments(), VPOConfig, ModelConfig, DatasetMixtureConfig)
-    return TrlParser(types, prog="robust-rl vpo", description=__doc__, formatter_class=_formatter())
+    return TrlParser(types, prog="robust-rl vpo", description=__doc__, formatter_class=formatter())
 
 
 def script_arguments() -> Any:
@@ -251,11 +251,12 @@ def hub_name(script: Any) -> str | None:
     return None if not script.dataset_name or data.is_local(script.dataset_name) else str(script.dataset_name)
 
 
-def _formatter() -> Any:
+def formatter() -> Any:
+    """Return argparse's formatter that keeps the lines of a description and shows defaults."""
     from argparse import ArgumentDefaultsHelpFormatter, RawDescriptionHelpFormatter
 
     class Formatter(ArgumentDefaultsHelpFormatter, RawDescriptionHelpFormatter):
-        """Keeps the description's lines, and shows defaults."""
+        """Keeps the lines of the description, and shows defaults."""
 
     return Formatter
 

@@ -40,6 +40,7 @@ app.command("runs")(lists.runs)
 app.command("envs")(lists.environments)
 app.command("sets")(lists.sets)
 app.command("vpo", **vpo.HANDED_ON)(vpo.vpo)
+app.command("vpo-online", **vpo.HANDED_ON)(vpo.vpo_online)
 
 
 def main() -> None:

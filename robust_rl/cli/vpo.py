@@ -1,4 +1,4 @@
-"""``robust-rl vpo``: its flags are TRL's, and handed on unparsed."""
+"""``robust-rl vpo`` and ``vpo-online``: their flags are TRL's, and handed on unparsed."""
 
 from __future__ import annotations
 
@@ -20,6 +20,11 @@ HANDED_ON: dict[str, Any] = {
 def vpo(context: typer.Context) -> None:
     """Fine-tune a language model on preferences: `trl dpo` with --vpo_alpha. `robust-rl vpo -h` lists TRL's flags."""
     hand_on("robust_rl.alignment.vpo", context.args)
+
+
+def vpo_online(context: typer.Context) -> None:
+    """Let a language model learn from a judge, in rounds. `robust-rl vpo-online -h` lists its flags and TRL's."""
+    hand_on("robust_rl.alignment.vpo_online", context.args)
 
 
 def hand_on(module: str, arguments: list[str]) -> None:

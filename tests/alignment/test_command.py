@@ -183,14 +183,21 @@ def test_help_is_trls_with_ours(capsys):
 
 @pytest.mark.slow
 def test_two_processes_under_ddp_agree_with_one(place, tmp_path):
-    """gloo on two CPU processes, batch 2 each, against one with batch 4: the same pairs in another order of summation."""
-    one = trained(
-        place, tmp_path / "one", "--calibration", "reference", "--calibration_max_new_tokens", "4", "--dataloader_drop_last"
-    )
-    arguments = [*flags(place, tmp_path / "two", "--calibration", "reference", "--calibration_max_new_tokens", "4"),
-                 "--dataloader_drop_last", "--per_device_train_batch_size", "2", "--use_accelerate", "true",
-                 "--num_processes", "2", "--cpu", "--ddp_find_unused_parameters", "false"]  # fmt: skip
-    shown = subprocess.run([sys.executable, "-m", "robust_rl", "vpo", *arguments], capture_output=True, text=True, timeout=300)
+    """gloo on two CPU processes with half of the 16 pairs each, against one with all: the sums differ in order only."""
+    drawn = ("--calibration", "reference", "--calibration_max_new_tokens", "4", "--per_device_train_batch_size")
+    one = trained(place, tmp_path / "one", *drawn, "16")
+    run = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc_per_node",
+        "2",
+        "-m",
+        "robust_rl.alignment.vpo",
+    ]
+    arguments = flags(place, tmp_path / "two", *drawn, "8", "--ddp_find_unused_parameters", "false")
+    shown = subprocess.run([*run, *arguments], capture_output=True, text=True, timeout=300)
     assert shown.returncode == 0, shown.stderr[-3000:]
     two = [json.loads(line) for line in (tmp_path / "two" / "metrics.jsonl").open()]
     for name in ("train/loss", "vpo/value", "vpo/calibration_logps"):
