@@ -70,6 +70,11 @@ def run_command(
         )
     except FileNotFoundError as error:
         raise InvalidArgumentError(f"cannot read {error.filename}: no such file") from error
+    except InvalidArgumentError:
+        raise
+    except ValueError as error:  # an option that TRL, transformers or the YAML's reader refuses
+        hint = "; on a CPU give --bf16 false" if "bf16" in str(error) else ""
+        raise InvalidArgumentError(f"{error}{hint}") from error
     launcher = parsed[0].use_accelerate
     check_known([*from_file, *left], [flag for action in parse._actions for flag in action.option_strings], launcher)
     if launcher:

@@ -114,6 +114,8 @@ def test_accelerate_gets_its_arguments_and_the_training_its_own(place, monkeypat
         (["--dataset_train_split", "trian"], "no split 'trian'; splits are train"),
         (["--eval_strategy", "steps"], "no split 'test'"),
         (["--config", "missing.yaml"], "missing.yaml: no such file"),
+        (["--bf16", "true", "--use_cpu", "false"], "on a CPU give --bf16 false"),
+        (["--loss_type", "sigmoid", "sft", "--loss_weights", "1"], "1 weights for 2 loss types"),
     ],
 )
 def test_wrong_usage_is_found_before_a_model_is_loaded(more, message, place, tmp_path):
@@ -160,7 +162,7 @@ def test_telemetry_is_off_unless_the_user_turns_it_on():
 
 def test_without_the_extra_the_command_says_how_to_install_it():
     code = "import sys; sys.modules['trl'] = None; sys.argv = ['robust-rl', '{}', '-h']; from robust_rl.cli import main; main()"
-    for command in ("vpo",):
+    for command in ("vpo", "vpo-online"):
         shown = subprocess.run([sys.executable, "-c", code.format(command)], capture_output=True, text=True)
         assert shown.returncode == 2
         assert 'pip install "robust-rl[alignment]"' in shown.stderr
