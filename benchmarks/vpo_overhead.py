@@ -28,7 +28,7 @@ from trl import DPOConfig, DPOTrainer
 
 from robust_rl.alignment import VPOConfig, VPOTrainer
 
-ROUNDS, BATCHES, PAIRS, TOKENS = 15, 4, 4, 96
+ROUNDS, BATCHES, PAIRS = 15, 4, 4
 CONTENDERS = {
     "DPO": None,
     "VPO, chosen": {"calibration": "chosen"},
@@ -51,11 +51,10 @@ def data() -> Dataset:
     def text(low: int, high: int) -> str:
         return " ".join(f"w{i}" for i in rng.integers(8189, size=rng.integers(low, high)))
 
-    names = ("chosen", "rejected", "calibration")
-    rows = [
-        {"prompt": text(30, 34) + " "} | {name: text(TOKENS - 40, TOKENS - 30) for name in names} for _ in range(PAIRS * BATCHES)
-    ]
-    return Dataset.from_list(rows)
+    def row() -> dict[str, str]:
+        return {"prompt": text(30, 34) + " "} | {name: text(56, 66) for name in ("chosen", "rejected", "calibration")}
+
+    return Dataset.from_list([row() for _ in range(PAIRS * BATCHES)])
 
 
 def trainer(options: dict | None, folder: str):
@@ -66,8 +65,8 @@ def trainer(options: dict | None, folder: str):
     )  # fmt: skip
     model = LlamaForCausalLM(config)
     settings = {
-        "output_dir": folder, "max_steps": 1, "per_device_train_batch_size": PAIRS, "bf16": False, "use_cpu": True, "report_to": "none",
-        "disable_tqdm": True, "save_strategy": "no", "gradient_checkpointing": False,
+        "output_dir": folder, "max_steps": 1, "per_device_train_batch_size": PAIRS, "bf16": False, "use_cpu": True,
+        "report_to": "none", "disable_tqdm": True, "save_strategy": "no", "gradient_checkpointing": False,
     }  # fmt: skip
     kind, args = (DPOTrainer, DPOConfig(**settings)) if options is None else (VPOTrainer, VPOConfig(**settings, **options))
     made = kind(model=model, ref_model=copy.deepcopy(model), args=args, train_dataset=data(), processing_class=tokenizer())
@@ -122,7 +121,7 @@ def main() -> None:
     print(f"goal: VPO with calibration chosen at most {GOAL} of DPO: {'met' if ratio <= GOAL else 'MISSED'} ({ratio:.3f})")
     if parser.parse_args().write:
         note = (
-            f"{ROUNDS} rounds. `dataset` (and `reference`) carry one more row for each pair through the forward and backward pass, "
+            f"{ROUNDS} rounds. `dataset` (and `reference`) carry one more row a pair through both passes, "
             "3 rows in place of 2; its reference pass is made once, before training. No GPU was at hand for these figures."
         )
         page = f"# A step of VPO beside a step of DPO\n\n`python benchmarks/vpo_overhead.py --write`\n\n{shown}\n\n{note}\n"

@@ -15,7 +15,7 @@ PANELS = (
     ("Reward margin", "beta (h of chosen - h of rejected)", ("rewards/margins",)),
     (
         "log pi, mean of a response",
-        "DPO alone lets that of chosen fall",
+        "DPO alone may let that of chosen fall",
         ("logps/chosen", "logps/rejected", "vpo/calibration_logps"),
     ),
     ("Value estimate", "-beta E h on calibration samples; 0 at the reference", ("vpo/value",)),
@@ -65,15 +65,18 @@ def picture(metrics: Sequence[Mapping[str, Any]]) -> Any:
     """Return a matplotlib figure of the four panels."""
     require("matplotlib", "robust-rl[report]")
     from matplotlib.figure import Figure as Canvas
+    from matplotlib.ticker import MaxNLocator
 
     canvas = Canvas(figsize=(9.0, 6.4), layout="constrained")
     for axes, (title, note, names) in zip(canvas.subplots(2, 2).flat, PANELS, strict=True):
         for name in names:
             steps, values = curve(metrics, name)
-            axes.plot(steps, values, marker="o" if len(steps) < 30 else None, markersize=3, label=NAMES.get(name))
+            dots, dashes = "o" if len(steps) < 30 else None, "--" if name == "vpo/calibration_logps" else "-"
+            axes.plot(steps, values, dashes, marker=dots, markersize=3, label=NAMES.get(name))
         axes.set_title(title, loc="left")
         axes.set_xlabel(note, fontsize="small", loc="left")
         axes.grid(alpha=0.3)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if len(names) > 1:
             axes.legend(frameon=False, fontsize="small")
     canvas.supxlabel("optimiser step")
