@@ -34,39 +34,11 @@ from robust_rl.training import Figure, RunDirectory, Section, Table
 
 ALPHAS, BETAS = (0.0, 0.1, 1.0), (0.05, 0.2)
 TOPICS = [
-    "a rainy day",
-    "a new job",
-    "the bus",
-    "soup",
-    "an old library",
-    "learning to swim",
-    "a long meeting",
-    "a garden",
-    "a phone call",
-    "a lost key",
-    "a dog",
-    "a birthday",
-    "a train station",
-    "a broken cup",
-    "the first snow",
-    "a walk at night",
-    "a neighbour",
-    "a school",
-    "a market",
-    "the sea",
-    "a letter",
-    "a doctor",
-    "a football match",
-    "a concert",
-    "a house",
-    "a river",
-    "a friend",
-    "a machine",
-    "breakfast",
-    "a holiday",
-    "a book",
-    "a bicycle",
-]
+    "a rainy day", "a new job", "the bus", "soup", "an old library", "learning to swim", "a long meeting", "a garden",
+    "a phone call", "a lost key", "a dog", "a birthday", "a train station", "a broken cup", "the first snow",
+    "a walk at night", "a neighbour", "a school", "a market", "the sea", "a letter", "a doctor", "a football match",
+    "a concert", "a house", "a river", "a friend", "a machine", "breakfast", "a holiday", "a book", "a bicycle",
+]  # fmt: skip
 MANNERS = ("Write one sentence about {}.", "What do you think of {}?", "Tell me how {} was.", "Describe {} in a few words.")
 
 

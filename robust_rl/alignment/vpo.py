@@ -241,14 +241,22 @@ def changed(options: Any) -> dict[str, Any]:
     return result
 
 
-def resume_point(config: Any) -> bool | str | None:
-    """Return what ``Trainer.train`` resumes from: a path, or True for the last checkpoint of the output directory."""
-    point = config.resume_from_checkpoint
-    if isinstance(point, str) and point.lower() in ("true", "false", "1", "0", "yes", "no"):
-        point = point.lower() in ("true", "1", "yes")
-    if point is True and not list(Path(config.output_dir).glob("checkpoint-*")):
+def resume_point(config: Any) -> str | None:
+    """Return the checkpoint to resume from: a path as given, or for "true" the last whole one of the output directory.
+
+    Raises
+    ------
+    InvalidArgumentError
+        There is none.
+    """
+    point = str(config.resume_from_checkpoint or "false")
+    if point.lower() not in ("true", "1", "yes"):
+        return None if point.lower() in ("false", "0", "no") else point
+    # the state is written last: a folder without it was being written when the run was killed
+    whole = [path.parent for path in Path(config.output_dir).glob("checkpoint-*/trainer_state.json") if path.stat().st_size > 0]
+    if not whole:
         raise InvalidArgumentError(f"{config.output_dir} has no checkpoint-* to resume from; leave out --resume_from_checkpoint")
-    return point or None
+    return str(max(whole, key=lambda path: int(path.name.rpartition("-")[2])))
 
 
 def hub_name(script: Any) -> str | None:
