@@ -91,7 +91,8 @@ def parser() -> Any:
     from robust_rl.alignment.config import VPOConfig
 
     types = (script_arguments(), VPOConfig, ModelConfig, DatasetMixtureConfig)
-    return TrlParser(types, prog="robust-rl vpo", description=__doc__, formatter_class=formatter())
+    usage = "%(prog)s --model_name_or_path M --dataset_name D --output_dir OUT [options]"  # argparse's own is a page of flags
+    return TrlParser(types, prog="robust-rl vpo", usage=usage, description=__doc__, formatter_class=formatter())
 
 
 def script_arguments() -> Any:

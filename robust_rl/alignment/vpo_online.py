@@ -42,7 +42,8 @@ def parser() -> Any:
     from robust_rl.alignment.online import OnlineVPOConfig
 
     types = (_arguments(), OnlineVPOConfig, ModelConfig, DatasetMixtureConfig)
-    return TrlParser(types, prog="robust-rl vpo-online", description=__doc__, formatter_class=formatter())
+    usage = "%(prog)s --model_name_or_path M --dataset_name D --judge J --output_dir OUT [options]"
+    return TrlParser(types, prog="robust-rl vpo-online", usage=usage, description=__doc__, formatter_class=formatter())
 
 
 def check(script: Any, config: Any, model: Any, mixture: Any) -> list[Any]:
