@@ -29,6 +29,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -128,6 +129,22 @@ class VPOTrainer(DPOTrainer):
         if self.args.vpo_alpha == 0:  # the sum would be equal, its graph would not
             return result
         return (result[0] + term, result[1]) if return_outputs else result + term
+
+    def create_model_card(self, *arguments: Any, **names: Any) -> None:
+        """Write TRL's card, with the options of VPO, and without a link to nowhere for a model from a local folder."""
+        super().create_model_card(*arguments, **names)
+        path = Path(self.args.output_dir) / "README.md"
+        if not self.is_world_process_zero() or not path.exists():
+            return
+        text = path.read_text(encoding="utf-8")
+        base = self.model.config._name_or_path
+        origin = f"a fine-tuned version of a local model (`{Path(base).name}`)" if base else "a fine-tuned version of a model"
+        options = ("vpo_alpha", "vpo_mode", "calibration", "beta", "loss_type")
+        said = ", ".join(f"{name} {getattr(self.args, name)}" for name in options)
+        text = text.replace("a fine-tuned version of [None](https://huggingface.co/None)", origin)
+        text = text.replace('model="None"', f'model="{self.args.output_dir}"')
+        head = "## Training procedure\n"
+        path.write_text(text.replace(head, f"{head}\nVPO's options: {said}.\n"), encoding="utf-8")
 
     def _calibration_logps(
         self, forward: _Forward, inputs: Mapping[str, Any], calibration: Mapping[str, Any] | None

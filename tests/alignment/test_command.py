@@ -49,6 +49,8 @@ def test_one_command_leaves_model_card_metrics_and_report(place, tmp_path):
     assert list(out.glob("events.out.tfevents*"))
     card = (out / "README.md").read_text()
     assert "2405.19320" in card
+    assert "VPO's options: vpo_alpha 0.5, vpo_mode offline, calibration chosen" in card
+    assert "None" not in card
     assert "robust-rl" in card
     if (out / "result" / "report.html").exists():  # matplotlib is optional
         page = (out / "result" / "report.html").read_text()
