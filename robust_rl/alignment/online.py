@@ -47,6 +47,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from robust_rl.alignment.config import VPOConfig
 from robust_rl.alignment.generators import Generator, TransformersGenerator
 from robust_rl.alignment.judges import Judge
+from robust_rl.alignment.optimizer_state import load_state, save_state
 from robust_rl.alignment.rounds import BUFFERS, buffered, play_round, preference_rows, prompt_text
 from robust_rl.alignment.run_callback import RunCallback
 from robust_rl.alignment.sampling import Prompt
@@ -69,6 +70,8 @@ class OnlineVPOConfig(VPOConfig):
         Whether pairs of equal texts stay.
     response_max_new_tokens, temperature, generation_batch_size
         Of the responses. A temperature other than 1 draws from another policy than the one that is trained.
+    keep_optimizer
+        Whether the optimiser's moments pass from round to round; by default each round starts with fresh ones.
     vpo_alpha_decay
         ``vpo_alpha`` is multiplied by this after each round, in (0, 1].
 
@@ -98,6 +101,7 @@ class OnlineVPOConfig(VPOConfig):
     response_max_new_tokens: int = field(default=64, metadata={"help": "Longest response, in tokens."})
     temperature: float = field(default=1.0, metadata={"help": "Of the responses; 1 is the policy itself."})
     generation_batch_size: int = field(default=8, metadata={"help": "Prompts that are drawn for at a time."})
+    keep_optimizer: bool = field(default=False, metadata={"help": "Pass the optimiser's moments from round to round."})
     vpo_alpha_decay: float = field(default=1.0, metadata={"help": "vpo_alpha is multiplied by this after each round."})
 
     def __post_init__(self) -> None:
@@ -291,7 +295,12 @@ class OnlineVPO:
         if self.peft_config is not None and t > 0:
             weights = load_peft_weights(str(self._folder(t - 1) / "policy"), device=str(args.device))
             set_peft_model_state_dict(trainer.model, weights)
+        if args.keep_optimizer and t > 0:
+            trainer.create_optimizer()
+            load_state(trainer.optimizer, self._folder(t - 1) / "optimizer.safetensors")
         trainer.train()
+        if args.keep_optimizer:
+            save_state(trainer.optimizer, folder / "optimizer.safetensors")
         self.model = trainer.model
         return trainer
 

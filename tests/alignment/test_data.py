@@ -84,3 +84,30 @@ def test_columns_of_a_dataset_from_elsewhere(tmp_path):
     splits = data.load_local(written(tmp_path / "a.jsonl", [GOOD]))
     with pytest.raises(InvalidArgumentError, match="owner/d has no column 'calibration'"):
         data.check_columns(splits["train"], ["chosen", "calibration"], "owner/d")
+
+
+def test_prompts_that_are_no_prefix_are_counted():
+    """A tokenizer that merges the prompt's last letter with the response's first."""
+    from types import SimpleNamespace
+
+    class Merging:
+        def __call__(self, text):
+            return {"input_ids": list(text.replace("py", "Y"))}
+
+    row = {
+        "prompt": "ap",
+        "chosen": "yes",
+        "rejected": "no",
+        "prompt_ids": ["a"],
+        "chosen_ids": ["Y"],
+        "rejected_ids": ["p", "n"],
+    }
+    whole = row | {"prompt": "as", "prompt_ids": ["a", "s"]}
+    from datasets import Dataset
+
+    trainer = SimpleNamespace(
+        train_dataset=Dataset.from_list([row, whole, whole]), args=SimpleNamespace(max_length=None), processing_class=Merging()
+    )
+    counts = data.figures(trainer, None)
+    assert counts == {"rows": 3, "dropped": 0, "truncated": 0, "identical": 0, "prompt_changed": 1}
+    assert "1 of 3 rows whose prompt is no prefix" in data.explain(counts)[0]

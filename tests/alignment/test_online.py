@@ -136,6 +136,17 @@ def test_a_run_killed_in_a_round_ends_as_one_that_was_not(tmp_path):
     assert online(tmp_path / "killed").done  # a third start has nothing to do
 
 
+def test_kept_moments_change_the_second_round_and_survive_a_restart(tmp_path):
+    fresh, kept = online(tmp_path / "fresh", rounds=2).run(), online(tmp_path / "kept", rounds=2, keep_optimizer=True).run()
+    assert metrics(kept)[:3] == metrics(fresh)[:3]
+    assert metrics(kept) != metrics(fresh)
+    online(tmp_path / "halves", rounds=1, keep_optimizer=True).run()
+    with pytest.warns(UserWarning, match="resumed with another training"):
+        halves = online(tmp_path / "halves", rounds=2, keep_optimizer=True).run()
+    assert metrics(halves) == metrics(kept)
+    assert logps(halves, tmp_path) == logps(kept, tmp_path)
+
+
 def test_a_failing_judge_leaves_the_pairs_so_far(tmp_path):
     asked = []
 
