@@ -5,7 +5,6 @@ import pytest
 
 from robust_rl.alignment.judges import Lexicon, RewardJudge, RewardModel, judge_by_name
 from robust_rl.errors import FileFormatError, InvalidArgumentError, JudgeError
-from tests.alignment import tiny
 
 
 def test_sampled_labels_have_the_chances_of_bradley_and_terry():
@@ -57,6 +56,8 @@ def test_lexicon_is_vaders_formula(tmp_path):
 def test_reward_model_is_the_models_logit(tmp_path):
     torch = pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")
+    from tests.alignment import tiny
+
     config = transformers.LlamaConfig(
         vocab_size=259,
         hidden_size=16,
