@@ -57,12 +57,13 @@ def fill_tableau(objectives, incentives, tableau, basic, nonbasic):  # type: ign
     for j in range(k):
         most = objectives[j, 0]
         for a in range(1, n):
-            most = max(most, objectives[j, a])
-        if most < least:
-            first, least = j, most
+            value = objectives[j, a]
+            most = value if value > most else most
+        lower = most < least
+        first, least = j if lower else first, most if lower else least
     star, row = 0, 0
-    while objectives[first, star] < least:
-        star += 1
+    for a in range(n - 1, -1, -1):
+        star = a if objectives[first, a] == least else star
     for j in range(k):
         if j != first:  # t <= P_j x, with t = P_0 x - s_0
             at_star = objectives[first, star] - objectives[j, star]
@@ -153,53 +154,51 @@ def dual_simplex(objectives, incentives, tableau, basic, nonbasic):  # type: ign
 
 
 @njit
-def read_solution(objectives, incentives, tableau, basic, nonbasic, x, y, w):  # type: ignore[no-untyped-def]
-    """Write x (n,), y (k,) and w (m,), clipped and renormalised, and return the two sides of (2)."""
+def read_solution(objectives, incentives, tableau, basic, nonbasic, x, primal, dual):  # type: ignore[no-untyped-def]
+    """Write x (n,) and, after n reduced costs, (y, w) in ``dual``, clipped and renormalised; return the two sides of (2)."""
     k, n = objectives.shape
     rows = k + len(incentives)
-    for part in (x, y, w):
-        for i in range(len(part)):
-            part[i] = 0.0
+    for i in range(n + rows):
+        primal[i], dual[i] = 0.0, 0.0
     for r in range(rows):
-        if basic[r] < n:
-            x[basic[r]] = max(tableau[r, n], 0.0)
+        primal[basic[r]] = max(tableau[r, n], 0.0)
     for c in range(n):
-        variable, cost = nonbasic[c], max(tableau[rows, c], 0.0)
-        if variable >= n + k:
-            w[variable - n - k] = cost
-        elif variable >= n:
-            y[variable - n] = cost
+        dual[nonbasic[c]] = max(tableau[rows, c], 0.0)
     if k == 1:
-        y[0] = 1.0
-    for part in (x, y):
-        total = 0.0
-        for i in range(len(part)):
-            total += part[i]
-        inverse = 1.0 / total
-        for i in range(len(part)):
-            part[i] *= inverse
+        dual[n] = 1.0
+    primal_sum, dual_sum = 0.0, 0.0
+    for a in range(n):
+        primal_sum += primal[a]
+    for j in range(k):
+        dual_sum += dual[n + j]
+    primal_scale, dual_scale = 1.0 / primal_sum, 1.0 / dual_sum
+    for a in range(n):
+        x[a] = primal[a] * primal_scale
+    for j in range(k):
+        dual[n + j] *= dual_scale
     lower = np.inf
     for j in range(k):
         total = 0.0
         for a in range(n):
             total += objectives[j, a] * x[a]
         lower = min(lower, total)
-    return lower, upper_bound(objectives, incentives, y, w, tableau[rows])
+    return lower, upper_bound(objectives, incentives, dual, tableau[rows])
 
 
 @njit
-def upper_bound(objectives, incentives, y, w, sums):  # type: ignore[no-untyped-def]
+def upper_bound(objectives, incentives, dual, sums):  # type: ignore[no-untyped-def]
     """The right-hand side of (2); ``sums`` is scratch."""
-    n = objectives.shape[1]
+    k, n = objectives.shape
     for a in range(n):
         total = 0.0
-        for j in range(len(y)):
-            total += y[j] * objectives[j, a]
+        for j in range(k):
+            total += dual[n + j] * objectives[j, a]
         sums[a] = total
-    for d in range(len(w)):
-        if w[d] != 0.0:
+    for d in range(len(incentives)):
+        w = dual[n + k + d]
+        if w != 0.0:
             for a in range(n):
-                sums[a] -= w[d] * incentives[d, a]
+                sums[a] -= w * incentives[d, a]
     highest = sums[0]
     for a in range(1, n):
         highest = max(highest, sums[a])

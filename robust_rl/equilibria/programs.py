@@ -137,7 +137,8 @@ def solve_games(payoffs, num_actions, correlated, rule, m, policies, solved):  #
     scaled, objectives, incentives = np.empty((n, joint)), np.empty((n, joint)), np.empty((m, joint))
     tableau = np.zeros((n + m + 1, padded(joint + 1)))
     basic, nonbasic = np.empty(n + m, dtype=np.intp), np.empty(joint, dtype=np.intp)
-    y, w, gains = np.empty(n), np.empty(m), np.empty((num_actions.max(), num_actions.max()))
+    primal, dual = np.empty(joint + n + m), np.empty(joint + n + m)
+    gains = np.empty((num_actions.max(), num_actions.max()))
     for k in range(len(payoffs)):
         pure = -1
         if rule == ANY:
@@ -156,7 +157,7 @@ def solve_games(payoffs, num_actions, correlated, rule, m, policies, solved):  #
         part = objectives[:count]
         solved[k] = dual_simplex(part, incentives, tableau, basic, nonbasic)
         if solved[k]:
-            lower, upper = read_solution(part, incentives, tableau, basic, nonbasic, policies[k], y[:count], w)
+            lower, upper = read_solution(part, incentives, tableau, basic, nonbasic, policies[k], primal, dual)
             worst = regret(scaled, policies[k], num_actions, correlated, gains)
             solved[k] = worst <= ACCURATE and (rule == ANY or abs(upper - lower) <= ACCURATE)
 
@@ -165,9 +166,10 @@ def solve_games(payoffs, num_actions, correlated, rule, m, policies, solved):  #
 def solve_matrices(payoffs, values, x, y, solved):  # type: ignore[no-untyped-def]
     """Solve matrix games one after another in the same memory."""
     rows, columns = payoffs.shape[1:]
-    objectives, incentives, w = np.empty((columns, rows)), np.empty((0, rows)), np.empty(0)
+    objectives, incentives = np.empty((columns, rows)), np.empty((0, rows))
     tableau = np.zeros((columns + 1, padded(rows + 1)))
     basic, nonbasic = np.empty(columns, dtype=np.intp), np.empty(rows, dtype=np.intp)
+    primal, dual = np.empty(rows + columns), np.empty(rows + columns)
     for k in range(len(payoffs)):
         if rows == columns == 2:
             values[k], solved[k] = solve_two_by_two(payoffs[k], x[k], y[k]), True
@@ -183,7 +185,8 @@ def solve_matrices(payoffs, values, x, y, solved):  # type: ignore[no-untyped-de
                 objectives[b, a] = (payoffs[k, a, b] - low) * inverse
         solved[k] = dual_simplex(objectives, incentives, tableau, basic, nonbasic)
         if solved[k]:
-            lower, upper = read_solution(objectives, incentives, tableau, basic, nonbasic, x[k], y[k], w)
+            lower, upper = read_solution(objectives, incentives, tableau, basic, nonbasic, x[k], primal, dual)
+            y[k] = dual[rows:]
             values[k], solved[k] = low + lower * span, abs(upper - lower) <= 1e-12
 
 
