@@ -130,8 +130,8 @@ def study() -> tuple[list[str], dict[str, Any]]:
         *logs_compared(),
         "",
         "Where C is finite the loss goes to 0 though kappa is 0: half of the features need never be seen. Where it is infinite "
-        "no amount of data helps. The expert's log does best at few episodes, but not by its C: the bound weighs directions "
-        "the policy doesn't need to tell apart, and copying one action well takes little.",
+        "no amount of data helps. At few episodes the expert's log does best, which C doesn't tell: its C is that of uniform "
+        "data.",
         "",
         f"With a share of uniform actions in a log from elsewhere C runs from {number[-1]:.3g} to {number[0]:.3g}. Losses at "
         f"different K meet when drawn over C / K; theory allows d^(3/2) H^2 sqrt(C / K) = {6**1.5 * 9:.0f} sqrt(C / K), the "

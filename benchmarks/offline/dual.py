@@ -99,7 +99,7 @@ def study() -> tuple[list[str], dict[str, Any]]:
         instances(),
         "",
         f"Within DROP, the same {SEEDS} logs solved with either (penalty 0.1, ridge 0.1). The difference is paired, with its "
-        "95% interval; above 0 means that Nelder-Mead's policy loses more.",
+        "normal 95% interval; above 0 means that Nelder-Mead's policy loses more.",
         "",
         "| model | K | problems left short | largest shortfall | largest change of V | policies changed | suboptimality, exact "
         "| suboptimality, Nelder-Mead | difference |",
@@ -110,5 +110,6 @@ def study() -> tuple[list[str], dict[str, Any]]:
         "",
         "Within DROP, Nelder-Mead stops short less often the more data there are, and on four features and three stages it "
         "hardly changes a policy. On eight features and six stages it does, in most logs at few episodes, and the policy is "
-        "then worse on average: a shortfall lowers the promised value of some features only, and adds up over stages.",
+        "then worse on average: a shortfall lowers what is promised of some features and not of others, which can change the "
+        "order of actions.",
     ], {}

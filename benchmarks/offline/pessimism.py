@@ -77,9 +77,9 @@ def study() -> tuple[list[str], dict[str, Any]]:
         *rows("simulated, d = 4, H = 3", source, moving(0.5), (100, 1000)),
         "",
         "A ridge of 1 shrinks estimates and with few episodes is pessimistic by itself; DROP-V, whose own ridge is 1/H^2, and "
-        "DROP with a ridge of 0.01 need the penalty, and 0.5 is enough everywhere. Theory's is hundreds to hundred thousands "
-        "of times what suffices here. With it pessimism holds too, at these K since nothing is claimed. What DROP claims with "
-        "it of its policy's value at d = 2, H = 2: "
+        "DROP with a ridge of 0.01 need the penalty, and 0.5 is enough everywhere. Theory's is hundreds to hundreds of "
+        "thousands of times what suffices here. With it pessimism holds too, at these K since nothing is claimed. What DROP "
+        "claims with it of its policy's value at d = 2, H = 2: "
         + ", ".join(f"{share:.0%} at K = {n:,}" for n, (share, _) in shares.items())
         + f" (5 logs each, all pessimistic: {'yes' if all(held == 5 for _, held in shares.values()) else 'no'}).",
     ], {}
