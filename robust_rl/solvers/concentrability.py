@@ -1,4 +1,4 @@
-"""How well logged data cover what a policy needs on a known linear MDP (arXiv:2403.12946).
+"""How well logged data cover what a policy needs on a known linear MDP.
 
 The clipped concentrability C is the least number with, for all stages h, features i, vectors u and kernels P of the set,
 
@@ -13,7 +13,8 @@ Factors move one by one, so that m_hi is found backwards from W_h(s) = phi_i(s, 
 
 C is at least 1/d. It is finite if the data cover the features that the policy meets under some kernel of the set, whatever else
 they leave out; kappa = min_h lambda_min(B_h), which enters the bounds for full coverage, is 0 if they leave out anything. The
-suboptimality of DROP is of the order d^{3/2} H^2 sqrt(C / K) for the optimal pi.
+suboptimality of DROP is of the order d^{3/2} H^2 sqrt(C / K) for the optimal pi. The definition is after arXiv:2403.12946, whose
+constants may differ; the order follows from it by [Lambda_h^{-1}]_ii <= 1 / (1 + K min{m_hi, 1/d} / C), up to logarithms.
 
 =============  ==========  ==========================
 symbol         here        meaning, shape
