@@ -3,6 +3,7 @@
 from robust_rl.solvers.backward_induction import BackwardInduction
 from robust_rl.solvers.bellman import BellmanOperator
 from robust_rl.solvers.certificate import Certificate
+from robust_rl.solvers.concentrability import Coverage, coverage
 from robust_rl.solvers.critical import Change, CriticalRadii, critical_radii
 from robust_rl.solvers.dr_nvi import DRNVISolver
 from robust_rl.solvers.drop import DROPSolver
@@ -27,6 +28,7 @@ __all__ = [
     "BestResponse",
     "Certificate",
     "Change",
+    "Coverage",
     "CriticalRadii",
     "DRNVISolver",
     "DROPSolver",
@@ -45,6 +47,7 @@ __all__ = [
     "ZeroSumIteration",
     "ZeroSumSolution",
     "best_response",
+    "coverage",
     "critical_radii",
     "game_value",
     "linear_problem",
