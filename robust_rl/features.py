@@ -79,7 +79,9 @@ class StateFeatures(FeatureMap):
         """Return phi(s, a) of each row, (n, A k)."""
         rows, chosen = len(observations), _actions(actions, int(self.num_actions or 0))
         phi = np.zeros((rows, int(self.num_actions or 0), self.width))
-        phi[np.arange(rows), chosen] = self.encode(observations)
+        for begin in range(0, rows, ROWS):
+            part = slice(begin, begin + ROWS)
+            phi[np.arange(rows)[part], chosen[part]] = self.encode(observations[part])
         return phi.reshape(rows, -1)
 
     def action_values(self, observations: NDArray[Any], weights: Array) -> Array:
