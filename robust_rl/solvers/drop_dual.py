@@ -88,12 +88,12 @@ def exact_dual(phi: Array, values: Array, inverse: Array, radius: Array, lowest:
         found = best[some]
         _scan(phi[rows] @ inverse[:, some], values[rows], radius[some], lowest, below[block, some], above[block, some], found)
         best[some] = found
-    return np.where(radius == 0, below[-1], best)
+    return np.asarray(np.where(radius == 0, below[-1], best))
 
 
 def _running(sums: Array) -> Array:
     """Return sums over the blocks before each, and over all."""
-    return np.concatenate([np.zeros((1, sums.shape[1])), np.cumsum(sums, axis=0)])
+    return np.asarray(np.concatenate([np.zeros((1, sums.shape[1])), np.cumsum(sums, axis=0)]))
 
 
 def _bound(at_ends: Array, slope: Array, rise: Array, ends: Array) -> Array:
