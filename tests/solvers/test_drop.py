@@ -218,6 +218,8 @@ def test_known_worst_states_enter_by_the_chosen_rule():
     seen = solved(data, 0.3, groups, horizon=2, penalty=0.0, problem={"v_min": "observed"})
     assert exact.lowest.tolist() == fail.lowest.tolist() == [0.0, 0.0]
     np.testing.assert_array_equal(exact.value(states), fail.value(states))
+    possible = solved(data, 0.3, groups, horizon=2, penalty=0.0, problem={"v_min": "possible", "reward_bounds": (-2, 1)})
+    assert possible.lowest.tolist() == [-2.0, 0.0]  # one reward of -2 is left after the first stage
     assert seen.lowest[0] > 0.8
     assert (seen.value(states)[0] > exact.value(states)[0]).all()
 
