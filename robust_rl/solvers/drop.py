@@ -143,7 +143,8 @@ class DROPSolver:
         else:
             self.data, kept = data, np.ones(len(data), dtype=bool)
         self.rows = rows_by_stage(self.data, kept, problem.horizon)
-        self.penalty = float(penalty) if penalty != THEORY else theory_penalty(problem, data.num_episodes, delta)
+        self.theory, self.subsampled = theory_penalty(problem, data.num_episodes, delta), subsample
+        self.penalty = float(penalty) if penalty != THEORY else self.theory
         self.remaining = problem.horizon
         self.found = empty_arrays(problem)
 

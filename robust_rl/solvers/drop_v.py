@@ -105,7 +105,8 @@ class DROPVSolver:
         if subsample:
             kept = trimmed_rows(self.data, aux[0], problem.horizon, delta=delta, trim=trim, rng=rng)
         self.rows = rows_by_stage(self.data, kept, problem.horizon)
-        self.penalty = float(penalty) if penalty != THEORY else theory_penalty(problem, data.num_episodes, delta)
+        self.theory, self.subsampled = theory_penalty(problem, data.num_episodes, delta), subsample
+        self.penalty = float(penalty) if penalty != THEORY else self.theory
         self.remaining = problem.horizon
         self.found = empty_arrays(problem)
 
