@@ -339,6 +339,21 @@ def _array_file(path: str) -> NDArray[Any]:
         raise FileFormatError(f"cannot read {path} as an array of features, a .npy file: {error}") from error
 
 
+def effective_features(features: FeatureMap, data: OfflineDataset, horizon: int) -> Array:
+    """Return (sum n)^2 / sum n^2 of each stage, (H,), where n_i is the sum of phi_i over its transitions.
+
+    How many features, had they been met equally often, would be spread as widely: the counterpart of
+    :attr:`robust_rl.datasets.Statistics.effective_pairs` for states that can't be counted. ``features`` are fitted.
+    """
+    met = np.zeros((horizon, features.dimension))
+    for h in range(horizon):
+        rows = data.at_stage(h)
+        for begin in range(0, len(rows), ROWS):
+            part = rows[begin : begin + ROWS]
+            met[h] += features(data.observations[part], data.actions[part]).sum(axis=0)
+    return np.asarray(met.sum(axis=1) ** 2 / (met**2).sum(axis=1))
+
+
 def check_simplex(features: FeatureMap, observations: NDArray[Any], actions: NDArray[Any]) -> None:
     """Refuse features off the simplex on the given rows, a block of them at a time.
 

@@ -104,6 +104,7 @@ def test_minari_and_variance_weighting(tmp_path, monkeypatch, offline):
     loaded = rr.DROPV.load(tmp_path / "run" / "result" / "policy.safetensors")
     np.testing.assert_array_equal(loaded.solution.weights, agent.solution.weights)
     assert json.loads(shown)["actions_tried"] is None
+    assert len(json.loads(shown)["effective_features"]) == 8
     _, _, errors = offline("logs/pole-v1", features="tiles:3")
     assert errors.startswith("error: no Minari data set 'logs/pole-v1' on this machine (local ones: logs/pole-v0)")
 

@@ -5,7 +5,20 @@ from hypothesis import strategies as st
 
 import robust_rl as rr
 from robust_rl.errors import FileFormatError, InvalidArgumentError
-from robust_rl.features import MAPS, Aggregation, FeatureMap, Hat, OneHot, Radial, Table, Tiles, check_simplex, describe, parse
+from robust_rl.features import (
+    MAPS,
+    Aggregation,
+    FeatureMap,
+    Hat,
+    OneHot,
+    Radial,
+    Table,
+    Tiles,
+    check_simplex,
+    describe,
+    effective_features,
+    parse,
+)
 
 
 def logs(points, actions=(0, 1, 2)):
@@ -153,3 +166,11 @@ def test_unknown_words_list_the_known_ones(text):
         parse(text)
     with pytest.raises(InvalidArgumentError, match="bins=0"):
         parse("tiles:0")
+
+
+def test_effective_features_of_indicators_are_effective_pairs():
+    """One-hot features are met as often as their pair is visited; a constant map meets all its features alike."""
+    data = rr.datasets.collect(rr.envs.make("FrozenLake-v1"), None, 50, seed=0)
+    pairs = data.statistics().effective_pairs[:4]
+    np.testing.assert_allclose(effective_features(OneHot(16, 4), data, 4), pairs, rtol=1e-12)
+    np.testing.assert_allclose(effective_features(Table(np.full((16, 4, 8), 1 / 8)), data, 4), 8.0, rtol=1e-12)

@@ -89,8 +89,11 @@ def offline(
         data, options.uncertainty(set_name, radius, support), features=phi, horizon=horizon, v_min=worst,
         reward_bounds=options.bounds("--reward-bounds", reward_bounds), **constants,
     )  # fmt: skip
+    fitted = agent.solver.problem.features
+    spread = features.effective_features(fitted, data, horizon)
     if not json:
-        options.console.print(f"{source}: {data.statistics()}", markup=False)
+        covered = f"effective features a stage: at least {spread.min():.1f} of {fitted.dimension}"
+        options.console.print(f"{source}: {data.statistics()}\n{covered}", markup=False)
     run = RunDirectory(out) if out else RunDirectory.create(name=options.run_name("offline", source))
     configuration = {"data": source, "features": features_name, "uncertainty": agent.uncertainty, "horizon": horizon}
     configuration |= {"variance_weighted": variance_weighted, "v_min": worst, "reward_bounds": reward_bounds} | constants
@@ -100,7 +103,8 @@ def offline(
         options.note(f"unfinished; the same command with --out {run.path} goes on")
         raise typer.Exit(130)
     found = findings(agent, data)
-    result = found.summary() | {"run": str(run.path), "policy": str(run.result / "policy.safetensors")}
+    result = found.summary() | {"effective_features": spread.tolist()}
+    result |= {"run": str(run.path), "policy": str(run.result / "policy.safetensors")}
     write_json(run.result / "offline.json", result)
     if not json:
         options.console.print(f"{found}\npolicy: {result['policy']}", markup=False)
