@@ -27,7 +27,15 @@ from robust_rl.solvers import DROPSolver, DROPVSolver, linear_problem
 TRANSITIONS = 1_000_000
 SOLVERS = {"DROP": DROPSolver, "DROP-V": DROPVSolver}
 FEATURES = {"hat": Hat(10), "radial": Radial(10)}  # on the unit square with two actions: d = 2 * 10 * 10
-CASES = [("DROP", "hat", 10), ("DROP-V", "hat", 10), ("DROP", "radial", 10), ("DROP", "hat", 2), ("DROP-V", "hat", 2)]
+CASES = [
+    ("DROP", "hat", 10),
+    ("DROP-V", "hat", 10),
+    ("DROP", "radial", 10),
+    ("DROP-V", "radial", 10),
+    ("DROP", "hat", 2),
+    ("DROP-V", "hat", 2),
+    ("DROP", "hat", 1),  # all in one stage takes most memory
+]
 
 
 def walk(horizon: int, seed: int = 0) -> rr.datasets.OfflineDataset:
@@ -68,12 +76,13 @@ def measure(method: str, features: str, horizon: int) -> dict[str, float]:
         solver.step()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 2**30
     solver = SOLVERS[method](problem, data)
-    seconds, ratios = [], []
+    seconds, ratios, preliminary = [], [], 0
     while not solver.done:
         first = isinstance(solver, DROPVSolver) and not solver.preliminary.done
         start = time.process_time()
         solver.step()
         seconds.append(time.process_time() - start)
+        preliminary += first
         if first:
             floor = products(solver.preliminary, solver.preliminary.remaining, 2)
         else:
@@ -83,7 +92,9 @@ def measure(method: str, features: str, horizon: int) -> dict[str, float]:
         ratios.append(seconds[-1] / floor)
     return {
         "dimension": problem.features.dimension, "rows": int(np.median([len(rows) for rows in solver.rows])), "peak": peak,
-        "seconds": float(np.median(seconds)), "ratio": float(np.median(ratios)), "least": min(ratios), "most": max(ratios),
+        "seconds": float(np.median(seconds[preliminary:])), "ratio": float(np.median(ratios[preliminary:])),
+        "preliminary": float(np.median(ratios[:preliminary] or [np.nan])),
+        "least": min(ratios), "most": max(ratios),
     }  # fmt: skip
 
 
@@ -108,20 +119,21 @@ def main() -> None:
         "# A million logged transitions",
         "",
         "`python benchmarks/offline.py --write`. A stage's processor time, one thread, as a ratio to the matrix products of the "
-        "bare ridge regressions: median over stages, with the range.",
+        "bare ridge regressions: median over stages; V' are the stages of DROP-V's first half; range over all.",
         f"{platform.machine()}, Python {platform.python_version()}, numpy {np.__version__}; {TRANSITIONS} transitions.",
         "",
-        "| method | features | d | stages | transitions a stage | seconds a stage | ratio | peak GiB |",
-        "|---|---|---|---|---|---|---|---|",
+        "| method | features | d | stages | transitions a stage | seconds a stage | ratio | that of V' | range | peak GiB |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for case in CASES:
         found = apart(case)
         lines.append(
             f"| {case[0]} | {case[1]} | {found['dimension']} | {case[2]} | {found['rows']} | {found['seconds']:.2f} | "
-            f"{found['ratio']:.2f} ({found['least']:.2f} to {found['most']:.2f}) | {found['peak']:.2f} |"
+            f"{found['ratio']:.2f} | {'' if np.isnan(found['preliminary']) else format(found['preliminary'], '.2f')} | "
+            f"{found['least']:.2f} to {found['most']:.2f} | {found['peak']:.2f} |"
         )
         print(lines[-1], flush=True)
-        assert found["ratio"] <= 3, "a stage costs more than three times the products"
+        assert not max(found["ratio"], found["preliminary"]) > 3, "a stage costs more than three times the products"
         assert found["peak"] <= 4, "more than 4 GiB of memory"
     if arguments.write:
         Path(__file__).with_suffix(".md").write_text("\n".join(lines) + "\n")

@@ -31,15 +31,16 @@ BLOCKS, FEWEST = 512, 64  # at most so many blocks, of at least so many transiti
 
 
 @njit
-def _block_sums(phi, values, order, size):  # type: ignore[no-untyped-def]
-    """Return the sums of phi_t and of phi_t V_t over blocks of ``size`` transitions in order, each (blocks, d)."""
+def _block_sums(phi, precision, values, order, size):  # type: ignore[no-untyped-def]
+    """Return the sums of weighted phi_t and of phi_t V_t over blocks of ``size`` transitions in order, each (blocks, d)."""
     blocks = (len(order) + size - 1) // size
     plain, valued = np.zeros((blocks, phi.shape[1])), np.zeros((blocks, phi.shape[1]))
     for k in range(len(order)):
         block, t = k // size, order[k]
         for i in range(phi.shape[1]):
-            plain[block, i] += phi[t, i]
-            valued[block, i] += phi[t, i] * values[t]
+            weighted = precision[t] * phi[t, i]
+            plain[block, i] += weighted
+            valued[block, i] += weighted * values[t]
     return plain, valued
 
 
@@ -55,13 +56,13 @@ def _scan(weights, values, radius, lowest, below, above, best):  # type: ignore[
             best[i] = max(best[i], below[i] + value * above[i] - radius[i] * (value - lowest))
 
 
-def exact_dual(phi: Array, values: Array, inverse: Array, radius: Array, lowest: float) -> Array:
+def exact_dual(phi: Array, values: Array, inverse: Array, radius: Array, lowest: float, precision: Array | None = None) -> Array:
     """Return nu of eq. (1), (d,).
 
     Parameters
     ----------
     phi : (K, d) array
-        Features, non-negative; for a weighted regression, already divided by the variances.
+        Features, non-negative.
     values : (K,) array
         V at each next state.
     inverse : (d, d) array
@@ -70,10 +71,13 @@ def exact_dual(phi: Array, values: Array, inverse: Array, radius: Array, lowest:
         rho, in total variation.
     lowest : float
         m, at most the smallest of ``values``.
+    precision : (K,) array, optional
+        1 / sigma^2_t by which phi_t is weighted, above 0; None weights all alike.
     """
     phi, order = np.ascontiguousarray(phi), np.argsort(values, kind="stable")
+    precision = np.ones(len(phi)) if precision is None else precision
     size = max(-(-len(order) // BLOCKS), FEWEST)
-    plain, valued = _block_sums(phi, values, order, size)
+    plain, valued = _block_sums(phi, precision, values, order, size)
     below = _running(valued) @ inverse  # A at the left end of each block, and at the last right end
     above = (plain.sum(axis=0) - _running(plain)) @ inverse  # B
     if not radius.any():
@@ -86,7 +90,8 @@ def exact_dual(phi: Array, values: Array, inverse: Array, radius: Array, lowest:
     for block in np.flatnonzero(open_blocks.any(axis=1)):
         rows, some = order[block * size : (block + 1) * size], np.flatnonzero(open_blocks[block])
         found = best[some]
-        _scan(phi[rows] @ inverse[:, some], values[rows], radius[some], lowest, below[block, some], above[block, some], found)
+        weights = (phi[rows] * precision[rows, None]) @ inverse[:, some]
+        _scan(weights, values[rows], radius[some], lowest, below[block, some], above[block, some], found)
         best[some] = found
     return np.asarray(np.where(radius == 0, below[-1], best))
 

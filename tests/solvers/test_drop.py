@@ -160,12 +160,13 @@ def test_dual_in_blocks_is_the_maximum_over_every_breakpoint(seed, size, ridge, 
     rng = np.random.default_rng(seed)
     phi = np.eye(5)[rng.integers(5, size=80)] if indicators else rng.dirichlet(np.full(5, 0.5), size=80)
     values = np.round(3 * rng.random(80), rng.integers(1, 6)) + phi @ rng.random(5)
-    inverse = np.linalg.inv(ridge * np.eye(5) + phi.T @ phi)
+    precision = rng.random(80) + 0.1
+    inverse = np.linalg.inv(ridge * np.eye(5) + (phi * precision[:, None]).T @ phi)
     radius, lowest = rng.random(5) * rng.integers(2, size=5), values.min() * rng.random()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(drop_dual, "FEWEST", size)
-        nu = exact_dual(phi, values, inverse, radius, lowest)
-    ends, weights = np.append(values, lowest), inverse @ phi.T
+        nu = exact_dual(phi, values, inverse, radius, lowest, precision)
+    ends, weights = np.append(values, lowest), inverse @ (phi * precision[:, None]).T
     every = np.minimum(values, ends[:, None]) @ weights.T - (ends[:, None] - lowest) * radius
     np.testing.assert_allclose(nu, np.where(radius == 0, weights @ values, every.max(axis=0)), rtol=0, atol=1e-11)
 
