@@ -126,7 +126,7 @@ class Findings:
         agent, solution = self.agent, self.agent.solution
         mean, lowest, highest = map(figures, self.value[0].tolist())
         lines = [
-            f"{solution.method}, {agent.uncertainty!r}, horizon {agent.horizon}, {solution.problem.features.dimension} features, "
+            f"{solution.method}, {agent.uncertainty or 'no adversary'}, horizon {agent.horizon}, {solution.problem.features.dimension} features, "
             f"{solution.used.min()} to {solution.used.max()} transitions a stage",
             f"estimated robust value from the logged starts: mean {mean}, from {lowest} to {highest}; "
             f"the log itself earned {figures(float(self.logged[0]))}",
@@ -218,5 +218,5 @@ def write_offline_report(path: str | Path, name: str, found: Findings) -> Path:
             (Figure(pictures.features_by_stage(solution), f"{phi!r}, dimension {phi.dimension}"),),
         ),
     ]
-    subtitle = f"{solution.method}, {found.agent.uncertainty!r}"
+    subtitle = f"{solution.method}, {found.agent.uncertainty or 'no adversary'}"
     return write_report(path, f"{name}: a policy from logged data", sections, subtitle=subtitle)

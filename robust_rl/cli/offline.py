@@ -76,6 +76,8 @@ def offline(
     robust-rl offline data.npz --features tiles:8 --set tv --support free --radius 0.2 --variance-weighted --horizon 20
 
     robust-rl offline lake.npz --features onehot:16:4 --set tv --support free --radius 0.1 --horizon 10 --penalty 0.3
+
+    `--set none` is pessimistic value iteration on the nominal model, with `--penalty 0` plain least squares.
     """
     data, phi = datasets.read(source), features.parse(features_name)
     worst = None if v_min is None else options.number_or_word("--v-min", v_min, "observed", "possible")
