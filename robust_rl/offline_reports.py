@@ -126,7 +126,8 @@ class Findings:
         agent, solution = self.agent, self.agent.solution
         mean, lowest, highest = map(figures, self.value[0].tolist())
         lines = [
-            f"{solution.method}, {agent.uncertainty or 'no adversary'}, horizon {agent.horizon}, {solution.problem.features.dimension} features, "
+            f"{solution.method}, {agent.uncertainty or 'no adversary'}, horizon {agent.horizon}, "
+            f"{solution.problem.features.dimension} features, "
             f"{solution.used.min()} to {solution.used.max()} transitions a stage",
             f"estimated robust value from the logged starts: mean {mean}, from {lowest} to {highest}; "
             f"the log itself earned {figures(float(self.logged[0]))}",
