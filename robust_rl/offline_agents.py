@@ -33,7 +33,7 @@ class DROP:
         From :mod:`robust_rl.features`: non-negative, sum 1.
     horizon : int
         Number of decisions H, at most that of the longest episode.
-    v_min : float or "observed", optional
+    v_min : float, "possible" or "observed", optional
         Value of the worst state there is, to which an adversary may send everybody; see :func:`robust_rl.solvers.linear_problem`.
     states : (S, ...) array, optional
         Every state, if there are finitely many and the features weren't told.

@@ -7,7 +7,7 @@ import warnings
 
 import typer
 
-from robust_rl.cli import bench, calibrate, evaluate, frontier, game, lists, options, solve
+from robust_rl.cli import bench, calibrate, evaluate, frontier, game, lists, offline, options, solve
 from robust_rl.errors import (
     InvalidArgumentError,
     InvalidModelError,
@@ -33,6 +33,7 @@ app = typer.Typer(name="robust-rl", help=HELP, no_args_is_help=True, rich_markup
 app.command("solve")(solve.solve)
 app.command("evaluate")(evaluate.evaluate)
 app.command("game")(game.game)
+app.command("offline")(offline.offline)
 app.command("calibrate")(calibrate.calibrate)
 app.command("bench")(bench.bench)
 app.command("frontier")(frontier.frontier)

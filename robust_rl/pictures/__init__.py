@@ -5,6 +5,7 @@ from robust_rl.pictures.games import gaps_by_state, lines_with_legend, play_at_s
 from robust_rl.pictures.grids import Grid, adversary_map, grid_of, policy_map
 from robust_rl.pictures.matrices import MOST_STATES, adversary_matrix
 from robust_rl.pictures.moves import mass_moved
+from robust_rl.pictures.offline import data_coverage, features_by_stage, value_and_penalty
 from robust_rl.pictures.radii import heaviest_rows, price_of_robustness, value_over_radius
 
 __all__ = [
@@ -13,6 +14,8 @@ __all__ = [
     "adversary_map",
     "adversary_matrix",
     "convergence",
+    "data_coverage",
+    "features_by_stage",
     "gaps_by_state",
     "grid_of",
     "heaviest_rows",
@@ -22,6 +25,7 @@ __all__ = [
     "policy_map",
     "price_of_robustness",
     "return_under_shift",
+    "value_and_penalty",
     "value_over_radius",
     "values_by_stage",
 ]

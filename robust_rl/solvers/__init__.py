@@ -8,6 +8,7 @@ from robust_rl.solvers.critical import Change, CriticalRadii, critical_radii
 from robust_rl.solvers.dr_nvi import DRNVISolver
 from robust_rl.solvers.drop import DROPSolver
 from robust_rl.solvers.drop_v import DROPVSolver
+from robust_rl.solvers.drvi_lcb import CountedValues, drvi_lcb
 from robust_rl.solvers.episodic_q_learning import EpisodicQLearning
 from robust_rl.solvers.game_gaps import BestResponse, RobustGap, best_response, game_value, robust_gap
 from robust_rl.solvers.game_solution import GameSolution
@@ -28,6 +29,7 @@ __all__ = [
     "BestResponse",
     "Certificate",
     "Change",
+    "CountedValues",
     "Coverage",
     "CriticalRadii",
     "DRNVISolver",
@@ -49,6 +51,7 @@ __all__ = [
     "best_response",
     "coverage",
     "critical_radii",
+    "drvi_lcb",
     "game_value",
     "linear_problem",
     "linear_values",

@@ -23,7 +23,7 @@ from robust_rl.solvers.criterion import check_criterion, digest
 from robust_rl.uncertainty import RectangularSet, TotalVariation
 
 Array = NDArray[np.float64]
-OBSERVED = "observed"
+OBSERVED, POSSIBLE = "observed", "possible"
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +36,7 @@ class LinearProblem:
     uncertainty     the set, or None
     radius          (H, d) rho: how far each factor may move, in total variation
     reward_bounds   least and greatest reward
-    v_min           value of the worst state there is: a number (a fail state's), "observed", or None for exact
+    v_min           value of the worst state there is: a number (a fail state's), "possible", "observed", or None for exact
     states          (S, ...) every state, for an exact minimum
     ends            whether some episode terminated: its end, worth 0, is then a state too
     ==============  ==================================================================================================
@@ -76,6 +76,8 @@ class LinearProblem:
         least = float(seen.min())
         if stage == self.horizon or self.v_min == OBSERVED:
             return least
+        if self.v_min == POSSIBLE:
+            return float(self.clip(stage, np.array(-np.inf)))
         if self.ends:
             least = min(least, 0.0)
         if self.v_min is not None:
@@ -119,10 +121,11 @@ def linear_problem(
         On the simplex. What it isn't told is read from the data.
     horizon : int
         H, at most that of the data.
-    v_min : float or "observed", optional
+    v_min : float, "possible" or "observed", optional
         How to find min_s V(s), where an adversary may send everybody. A number: a fail state of that value exists, usually 0.0.
-        ``"observed"``: the least over the next states of the data, too optimistic if there are worse ones. Default: the exact
-        minimum over ``states``, or over all there are if the features were told.
+        ``"possible"``: the least that the remaining rewards can sum to, never too optimistic. ``"observed"``: the least over the
+        next states of the data, too optimistic if there are worse ones. Default: the exact minimum over ``states``, or over all
+        there are if the features were told.
     states : (S, ...) array, optional
         Every state.
     reward_bounds : (float, float)
@@ -178,12 +181,13 @@ def _v_min(v_min: float | str | None, states: NDArray[Any] | None) -> float | st
     if v_min is None and states is None:
         raise InvalidArgumentError(
             "these features weren't told every state, and a free-support adversary may use the worst: give states=(all), "
-            'OneHot its num_states, v_min=0.0 if there is a fail state worth 0, or v_min="observed", which is too optimistic'
+            'OneHot its num_states, v_min=0.0 if there is a fail state worth 0, v_min="possible", which is never too optimistic, '
+            'or v_min="observed", which may be'
         )
-    if v_min is None or v_min == OBSERVED:
+    if v_min is None or v_min in (OBSERVED, POSSIBLE):
         return v_min
     if isinstance(v_min, bool) or not isinstance(v_min, (int, float)) or not np.isfinite(v_min):
-        raise InvalidArgumentError(f'v_min={v_min!r}; expected a number, "observed", or None for the exact minimum')
+        raise InvalidArgumentError(f'v_min={v_min!r}; expected a number, "possible", "observed", or None for the exact minimum')
     return float(v_min)
 
 
