@@ -97,6 +97,10 @@ class PhysicsShift(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs)
             setattr(env.unwrapped, name, value)
         _recompute(env.unwrapped)
 
+    def shift_table(self, model: TabularMDP) -> TabularMDP:
+        """Return the table of a discretised environment as it is: it was sampled from the attributes set here."""
+        return model
+
 
 def physical_attributes(env: gymnasium.Env[Any, Any]) -> list[str]:
     """Return the names of the numbers that an unwrapped environment without a table can be shifted by."""
