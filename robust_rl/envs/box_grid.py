@@ -47,8 +47,7 @@ class BoxGrid:
 
     def cells(self, points: Array) -> NDArray[np.intp]:
         """Return the cell of each point, (n,); points beyond the box count as on its border."""
-        digits = np.floor((points - self.low) / self.width)
-        return self._numbered(np.clip(digits, -1, self.bins).astype(np.intp))
+        return self._numbered(np.floor((points - self.low) / self.width))
 
     def shares(self, points: Array) -> tuple[NDArray[np.intp], Array]:
         """Return the cells around each point and its share in their centres, eq. (1): both (n, 2^m)."""
@@ -58,10 +57,10 @@ class BoxGrid:
         part = place - below
         cells, shares = [], []
         for corner in itertools.product((0, 1), repeat=len(self.bins)):
-            cells.append(self._numbered((below + corner).astype(np.intp)))
+            cells.append(self._numbered(below + corner))
             shares.append(np.where(corner, part, 1 - part).prod(axis=1))
         return np.stack(cells, axis=1), np.stack(shares, axis=1)
 
-    def _numbered(self, digits: NDArray[np.intp]) -> NDArray[np.intp]:
+    def _numbered(self, digits: Array) -> NDArray[np.intp]:
         inside = np.where(self.periodic, digits % self.bins, np.clip(digits, 0, self.bins - 1))
-        return np.asarray(np.ravel_multi_index(tuple(inside.T), tuple(self.bins)))
+        return np.asarray(np.ravel_multi_index(tuple(inside.astype(np.intp).T), tuple(self.bins)))

@@ -169,8 +169,9 @@ class Discretize(gymnasium.Wrapper[int, int, Any, Any], RecordConstructorArgs):
         Returns
         -------
         TabularMDP
-            CSR, rewards r(s,a), one state a cell; a last, terminal one stands for episodes that ended, if any did. The start is
-            estimated from 1000 resets.
+            CSR, rewards r(s,a), one state a cell. A last, terminal one stands for episodes that ended; it is there only if any
+            did, since an adversary on free support would go to an end that doesn't exist. The start is estimated from 1000
+            resets.
 
         Raises
         ------
@@ -321,8 +322,9 @@ def _controls(space: Any, actions: Any) -> NDArray[Any] | None:
         axes = [np.linspace(low, high, count) for low, high in zip(space.low.ravel(), space.high.ravel())]
         actions = np.array(list(itertools.product(*axes))).reshape(-1, *space.shape)
     controls = np.asarray(actions, dtype=space.dtype)
-    outside = [action.tolist() for action in controls if not space.contains(action)]
-    if outside or not len(controls):
+    fits = controls.shape[1:] == space.shape and len(controls)
+    outside = [action.tolist() for action in controls if not (fits and space.contains(action))]
+    if outside or not fits:
         raise InvalidArgumentError(
             f"actions {outside[:1] or controls.tolist()} are not in {space}; give an array (k, ...) of its elements"
         )
