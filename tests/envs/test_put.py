@@ -11,6 +11,7 @@ import robust_rl as rr
 from robust_rl.envs import american_put_features, domains, shift, tabular
 from robust_rl.envs.domains.put import put_prices
 from robust_rl.errors import InvalidArgumentError
+from robust_rl.evaluation import confidence_interval as interval
 
 HORIZON = 20
 
@@ -134,3 +135,27 @@ def test_least_squares_on_many_logs_finds_the_value_on_these_features():
 def test_wrong_arguments_are_named(arguments, message):
     with pytest.raises(InvalidArgumentError, match=message):
         domains.american_put(**arguments)
+
+
+def test_robust_holders_overtake_the_nominal_one_where_the_price_rises_more_often():
+    """PEVI, DROP and DROP-V on the same logs, six of them: disjoint 95 % intervals at both ends, on opposite sides."""
+    worlds = [domains.american_put(up_probability=p) for p in (0.3, 0.9)]
+    ball, features = rr.TotalVariation(0.1, support="free"), american_put_features()
+    found = {"PEVI": [], "DROP": [], "DROP-V": []}
+    for seed in range(6):
+        data = rr.datasets.collect(
+            rr.envs.make("robust_rl/AmericanPut-v0"), lambda _, rng: int(rng.random() < 0.05), 300, seed=seed
+        )
+        common = {"features": features, "horizon": HORIZON, "reward_bounds": (0, 20), "ridge": 0.1}
+        agents = {
+            "PEVI": rr.DROP(data, None, penalty=0.1, **common),
+            "DROP": rr.DROP(data, ball, penalty=0.1, **common),
+            "DROP-V": rr.DROPV(data, ball, penalty=0.005, preliminary_penalty=0.1, **common),
+        }
+        for name, agent in agents.items():
+            policy = agent.learn().solution.policy(np.arange(602))
+            found[name].append([float(w.start @ rr.solvers.policy_value(w, policy, horizon=HORIZON)[0]) for w in worlds])
+    falling, rising = ({name: interval(np.array(rows)[:, i]) for name, rows in found.items()} for i in (0, 1))
+    for robust in ("DROP", "DROP-V"):
+        assert falling[robust].high < falling["PEVI"].low
+        assert rising[robust].low > rising["PEVI"].high
