@@ -169,7 +169,8 @@ def report(write: bool) -> str:
         "## Solved on a grid, played in the continuous world",
         "",
         f"Without uncertainty. Mean return of {PLAYED} episodes with its 95 % interval; once with next states shared out among "
-        f"the centres around them, the default, and once with them counted in the cell they fall into, from {COUNTED} points each.",
+        "the centres around them, the default, and once with them counted in the cell they fall into, from "
+        f"{COUNTED} points each.",
         "",
         "| environment | cells | points a cell | sampled in | solved in | return, shared | return, counted |",
         "|---|---|---|---|---|---|---|",
