@@ -39,6 +39,9 @@ OURS = {
     "robust_rl/GridWorld-v0": Registered("gridworld", "25 states; walk to the goal, past a trap; deterministic"),
     "robust_rl/Garnet-v0": Registered("garnet", "100 states; random sparse model, drawn from seed"),
     "robust_rl/GamblersRuin-v0": Registered("gamblers_ruin", "101 states; stake capital until it is gone or doubled", None),
+    "robust_rl/AmericanPut-v0": Registered(
+        "american_put", "602 states; exercise a put or wait for a lower price; horizon 20", 20
+    ),
 }
 GYMNASIUM = {
     "FrozenLake-v1": "16 states; cross slippery ice to the goal (map_name=8x8: 64 states)",
