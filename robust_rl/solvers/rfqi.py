@@ -87,7 +87,7 @@ class RFQISolver:
     last_share : float
         Share of the step sizes that is left in the last iteration; they fall geometrically, as the changes of V do.
     behaviour_threshold : float
-        In [0, 1); 0 allows all actions.
+        In [0, 1); 0 allows all actions. The default is discrete BCQ's; what it is worth is measured in ``benchmarks/rfqi.md``.
     seed : int
         Of the initial weights and minibatches. Same seed, machine and versions, same bits; on a GPU the last bits may differ.
     device : str or torch.device
@@ -113,8 +113,8 @@ class RFQISolver:
         batch_size: int = 256,
         learning_rate: float = 1e-3,
         dual_learning_rate: float = 1e-3,
-        last_share: float = 0.001,
-        behaviour_threshold: float = 0.0,
+        last_share: float = 0.01,
+        behaviour_threshold: float = 0.3,
         seed: int = 0,
         device: Any = "cpu",
     ) -> None:
