@@ -67,7 +67,7 @@ class RFQI:
     >>> import numpy as np, robust_rl as rr
     >>> data = rr.datasets.collect(rr.envs.make("robust_rl/RiverSwim-v0"), None, 20, seed=0, horizon=100)
     >>> ball = rr.TotalVariation(0.1, support="free")
-    >>> agent = rr.RFQI(data, ball, v_min=0.0, hidden=(), updates=10, learning_rate=0.03).learn()
+    >>> agent = rr.RFQI(data, ball, v_min=0.0, hidden=(), iterations=40, updates=10, learning_rate=0.03).learn()
     >>> agent.predict(0)
     (0, None)
     """

@@ -65,6 +65,7 @@ from robust_rl.solvers.rfqi_problem import RFQIProblem, RFQISolution, is_support
 from robust_rl.training import load_arrays, save_arrays
 
 FILE = "rfqi.safetensors"
+LEAST_ITERATIONS = 100
 BEHAVIOUR_FITS = 10  # the behaviour is fitted once, for as long as Q in so many iterations
 
 
@@ -78,7 +79,8 @@ class RFQISolver:
     hidden : sequence of int
         Widths of hidden layers. ``()`` with observations that are indices: tables.
     iterations : int, optional
-        Done after so many. Default: until what the networks start from weighs 1 %, ``gamma (1 - rho)`` a step if m is given.
+        Done after so many. Default: until what the networks start from weighs 1 %, ``gamma (1 - rho)`` a step if m is given, but
+        at least 100: networks need their minibatches.
     updates, dual_updates : int
         Minibatches of (5) and of (3) in each iteration.
     batch_size : int
@@ -271,9 +273,9 @@ class RFQISolver:
 
 
 def default_iterations(problem: RFQIProblem) -> int:
-    """Return after how many iterations the start weighs 1 %."""
+    """Return after how many iterations the start weighs 1 %, at least LEAST_ITERATIONS."""
     kept = problem.discount * (1.0 if problem.fixed_v_min is None else 1 - problem.radius)
-    return max(1, math.ceil(math.log(0.01) / math.log(kept))) if kept > 0 else 1
+    return max(LEAST_ITERATIONS, math.ceil(math.log(0.01) / math.log(kept))) if kept > 0 else LEAST_ITERATIONS
 
 
 def check_whole(*, iterations: int | None, hidden: Sequence[int], **numbers: int) -> None:

@@ -1,5 +1,7 @@
 """RFQI: tables against exact robust dynamic programming on the empirical model, networks against a closed form."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -68,7 +70,7 @@ def test_tables_reproduce_exact_robust_dynamic_programming_with_a_fail_state(rad
 
 
 def test_tables_reproduce_exact_robust_dynamic_programming_where_the_worst_state_is_learned():
-    """Of the model as it is: its least value is found along the way, and what is wrong with it comes back 1 / (1 - gamma) times."""
+    """The model as it is: its least value is found along the way, and an error in that comes back 1 / (1 - gamma) times."""
     data = draws(RIVER, 1500)
     exact = rr.solve(empirical(data, 6, 2), ball(0.1), discount=0.95)
     found, metrics = solved(data, ball(0.1), {"discount": 0.95, "states": np.arange(6)}, **FINE, iterations=90)
@@ -129,12 +131,12 @@ def test_a_poorly_fitted_dual_never_promises_too_much(radius):
 
 def test_values_fall_in_the_radius():
     data = draws(RIVER, 1000)
-    radii = (0.05, 0.2, 0.6, 1.0)
+    radii = (0.05, 0.4, 1.0)
     values = [
         solved(data, ball(radius), {"discount": 0.9, "v_min": 0.0}, **TABLE, iterations=30)[0].value(np.arange(6))
         for radius in radii
     ]
-    for more, less in zip(values, values[1:], strict=False):
+    for more, less in pairwise(values):
         assert (less <= more * 1.02).all()
     reward = empirical(data, 6, 2).expected_rewards().max(axis=1)
     np.testing.assert_allclose(values[-1], reward, atol=2e-3)  # radius 1: all that follows is the fail state
@@ -148,7 +150,7 @@ def uniform_log(count, seed=0):
     return rr.datasets.from_arrays(10 * s[:, None, None], a[:, None], rewards[:, None], 10 * rng.random((count, 1, 1)))
 
 
-@pytest.mark.parametrize(("radius", "v_min"), [(0.0, 0.0), (0.1, 0.0), (0.4, 0.0), (0.4, 0.25)])
+@pytest.mark.parametrize(("radius", "v_min"), [(0.0, 0.0), (0.1, 0.0), (0.4, 0.25)])
 def test_networks_reproduce_a_closed_form_on_continuous_states(radius, v_min):
     """V(s) = max(s, 1/2) + gamma c with c = rho m + (1 - rho) (mean of the lowest 1 - rho of max(s', 1/2) + gamma c)."""
     gamma, kept = 0.8, 1 - radius
