@@ -54,17 +54,8 @@ def log(seed: int) -> rr.datasets.OfflineDataset:
 def returns(data: rr.datasets.OfflineDataset, radius: float, threshold: float, seed: int) -> list[float]:
     """Mean length of an episode in each world, of 500 at most."""
     ball = rr.TotalVariation(radius, support="free")
-    agent = rr.RFQI(
-        data,
-        ball,
-        discount=DISCOUNT,
-        v_min=0.0,
-        iterations=ITERATIONS,
-        updates=60,
-        dual_updates=60,
-        behaviour_threshold=threshold,
-        seed=seed,
-    ).learn()
+    constants = {"iterations": ITERATIONS, "updates": 60, "dual_updates": 60, "behaviour_threshold": threshold, "seed": seed}
+    agent = rr.RFQI(data, ball, discount=DISCOUNT, v_min=0.0, **constants).learn()
     worlds = [rr.envs.shift("CartPole-v1", **changes) for changes in WORLDS.values()]
     return [float(rollout(world, agent.predict, EPISODES, seed=1000 + seed).mean()) for world in worlds]
 
