@@ -23,6 +23,7 @@ bench: .venv/bench  ## side-by-side ratios; the figures are committed in benchma
 	$(BIN)/python benchmarks/peers.py
 	$(BIN)/python benchmarks/stage_games.py
 	$(BIN)/python benchmarks/games.py
+	$(BIN)/python benchmarks/rfqi.py
 	$(BIN)/python benchmarks/million.py
 
 .venv/core: pyproject.toml constraints.txt
