@@ -89,7 +89,7 @@ class RFQISolver:
     last_share : float
         Share of the step sizes that is left in the last iteration; they fall geometrically, as the changes of V do.
     behaviour_threshold : float
-        In [0, 1); 0 allows all actions. The default is discrete BCQ's; what it is worth is measured in ``benchmarks/rfqi.md``.
+        In [0, 1); 0 allows all actions. The default is discrete BCQ's; ``benchmarks/rfqi.py`` measures what it is worth.
     seed : int
         Of the initial weights and minibatches. Same seed, machine and versions, same bits; on a GPU the last bits may differ.
     device : str or torch.device
