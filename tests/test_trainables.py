@@ -33,6 +33,15 @@ def torch_regression():
     return LinearRegression()
 
 
+def rfqi():
+    pytest.importorskip("torch")
+    from robust_rl.solvers.rfqi import RFQISolver
+
+    data = log(0, horizon=7)
+    problem = rr.solvers.rfqi_problem(data, BALL, v_min=0.0)
+    return RFQISolver(problem, data, hidden=(8,), iterations=20, updates=3, dual_updates=2, batch_size=32)
+
+
 def by(method, model=None, ball=BALL, discount=0.97):
     """A planner that is far from done after eight steps."""
     model = random_model(3, states=30, masked=False) if model is None else model
@@ -71,6 +80,7 @@ TRAINABLES = {
     "DR-NVI": lambda: DRNVISolver(random_game(0, 2, staged=False).replace(horizon=7), rr.KL(0.1), equilibrium="ce"),
     "zero-sum Shapley iteration": lambda: ZeroSumIteration(zero_sum_game(0), rr.KL(0.1), discount=0.9, tol=1e-6),
     "frontier": lambda: FrontierPlanner(random_model(0), BALL, [0.0, 0.05, 0.1, 0.2], discount=0.9),
+    "RFQI": rfqi,
     "torch optimiser loop": torch_regression,
 }
 

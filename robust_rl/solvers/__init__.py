@@ -1,4 +1,7 @@
-"""Planners and learners: one file an algorithm, each a Trainable, and :func:`solve` over the planners."""
+"""Planners and learners: one file an algorithm, each a Trainable, and :func:`solve` over the planners.
+
+:class:`robust_rl.solvers.rfqi.RFQISolver` is imported from its module, since it needs torch.
+"""
 
 from robust_rl.solvers.backward_induction import BackwardInduction
 from robust_rl.solvers.bellman import BellmanOperator
@@ -18,6 +21,7 @@ from robust_rl.solvers.linear_problem import LinearProblem, LinearSolution, line
 from robust_rl.solvers.planning import planner, solve
 from robust_rl.solvers.policy_evaluation import policy_value
 from robust_rl.solvers.q_learning import QLearning
+from robust_rl.solvers.rfqi_problem import RFQIProblem, RFQISolution, rfqi_problem
 from robust_rl.solvers.sensitivity import Sensitivity, radius_sensitivity
 from robust_rl.solvers.solution import Solution
 from robust_rl.solvers.value_iteration import ValueIteration
@@ -42,6 +46,8 @@ __all__ = [
     "LinearSolution",
     "LinearValues",
     "QLearning",
+    "RFQIProblem",
+    "RFQISolution",
     "RobustGap",
     "Sensitivity",
     "Solution",
@@ -58,6 +64,7 @@ __all__ = [
     "planner",
     "policy_value",
     "radius_sensitivity",
+    "rfqi_problem",
     "robust_gap",
     "solve",
     "solve_zero_sum",

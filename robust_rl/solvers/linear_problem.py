@@ -20,10 +20,11 @@ from robust_rl.datasets import OfflineDataset
 from robust_rl.errors import InvalidArgumentError, InvalidUncertaintyError
 from robust_rl.features import MAPS, ROWS, FeatureMap, check_simplex, describe
 from robust_rl.solvers.criterion import check_criterion, digest
-from robust_rl.uncertainty import RectangularSet, TotalVariation
+from robust_rl.solvers.offline_checks import OBSERVED, check_ball, check_rewards, check_states, check_v_min
+from robust_rl.uncertainty import RectangularSet
 
 Array = NDArray[np.float64]
-OBSERVED, POSSIBLE = "observed", "possible"
+POSSIBLE = "possible"
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,16 +146,8 @@ def linear_problem(
     fitted = features.fit(data)
     check_simplex(fitted, data.observations, data.actions)
     check_simplex(fitted, data.next_observations, np.zeros(len(data), dtype=np.intp))  # states that are only ever entered
-    low, high = (float(bound) for bound in reward_bounds)
-    beyond = np.flatnonzero((data.rewards < low) | (data.rewards > high))
-    if beyond.size:
-        raise InvalidArgumentError(
-            f"rewards[{beyond[0]}] is {data.rewards[beyond[0]]:g}, outside reward_bounds=({low:g}, {high:g}); "
-            "give the least and the greatest reward that can occur"
-        )
-    known = features.every_state() if states is None else np.asarray(states)
-    if known is not None and (not len(known) or known.shape[1:] != data.observations.shape[1:]):
-        raise InvalidArgumentError(f"states have shape {known.shape}; expected (S, ...) with states as in the data")
+    low, high = check_rewards(data, reward_bounds)
+    known = check_states(data, features.every_state() if states is None else states)
     return LinearProblem(
         fitted, stages, uncertainty, _radius(uncertainty, stages, fitted.dimension), (low, high),
         _v_min(v_min, known), known, bool(data.terminations.any()),
@@ -164,15 +157,12 @@ def linear_problem(
 def _radius(uncertainty: RectangularSet | None, horizon: int, dimension: int) -> Array:
     if uncertainty is None:
         return np.zeros((horizon, dimension))
-    if not isinstance(uncertainty, TotalVariation) or uncertainty.support != "free":
-        raise InvalidUncertaintyError(
-            f'{uncertainty!r} can\'t be used: the factors of a linear model move in TotalVariation(radius, support="free")'
-        )
+    ball = check_ball(uncertainty, "the factors of a linear model move in")
     try:
-        return np.broadcast_to(uncertainty.radius, (horizon, dimension)).astype(np.float64)
+        return np.broadcast_to(ball.radius, (horizon, dimension)).astype(np.float64)
     except ValueError:
         raise InvalidUncertaintyError(
-            f"radii of shape {np.shape(uncertainty.radius)} don't fit {horizon} stages and {dimension} features; "
+            f"radii of shape {np.shape(ball.radius)} don't fit {horizon} stages and {dimension} features; "
             f"give a number, ({dimension},) or ({horizon}, {dimension})"
         ) from None
 
@@ -184,11 +174,7 @@ def _v_min(v_min: float | str | None, states: NDArray[Any] | None) -> float | st
             'OneHot its num_states, v_min=0.0 if there is a fail state worth 0, v_min="possible", which is never too optimistic, '
             'or v_min="observed", which may be'
         )
-    if v_min is None or v_min in (OBSERVED, POSSIBLE):
-        return v_min
-    if isinstance(v_min, bool) or not isinstance(v_min, (int, float)) or not np.isfinite(v_min):
-        raise InvalidArgumentError(f'v_min={v_min!r}; expected a number, "possible", "observed", or None for the exact minimum')
-    return float(v_min)
+    return check_v_min(v_min, OBSERVED, POSSIBLE)
 
 
 def _array(value: Any) -> Any:
