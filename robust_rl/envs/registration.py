@@ -40,6 +40,10 @@ OURS = {
     "robust_rl/Garnet-v0": Registered("garnet", "100 states; random sparse model, drawn from seed"),
     "robust_rl/GamblersRuin-v0": Registered("gamblers_ruin", "101 states; stake capital until it is gone or doubled", None),
 }
+PREFERENCES = {
+    "robust_rl/PreferenceBandit-v0": ("robust_rl.envs.preferences:PreferenceBandit", "10 responses; only comparisons are told"),
+}
+"""Ids whose environments are classes of their own: entry point and description."""
 GYMNASIUM = {
     "FrozenLake-v1": "16 states; cross slippery ice to the goal (map_name=8x8: 64 states)",
     "FrozenLake8x8-v1": "64 states; FrozenLake on the large map",
@@ -74,6 +78,9 @@ def register() -> None:
     for env_id, (domain, _, limit) in OURS.items():
         if env_id not in gymnasium.registry:
             gymnasium.register(env_id, entry_point=f"{__name__}:{domain}", max_episode_steps=limit)
+    for env_id, (entry_point, _) in PREFERENCES.items():
+        if env_id not in gymnasium.registry:
+            gymnasium.register(env_id, entry_point=entry_point)
 
 
 def tabular_ids() -> dict[str, str]:
@@ -183,7 +190,7 @@ def _missing(spec: EnvSpec, error: Exception) -> MissingDependencyError:
 def _nearest_id(name: str) -> str:
     """Return a suggestion that looks past case and a missing namespace; other packages' ids only for names that have one."""
     namespace, _, bare_name = name.lower().rpartition("/")
-    ids = [env_id for env_id in gymnasium.registry if namespace or "/" not in env_id or env_id in OURS]
+    ids = [env_id for env_id in gymnasium.registry if namespace or "/" not in env_id or env_id in OURS | PREFERENCES]
     # plain ids come last, so that they win over namesakes in a namespace
     by_bare_name = {env_id.rpartition("/")[2].lower(): env_id for env_id in sorted(ids, key=lambda env_id: "/" not in env_id)}
     return _close(bare_name, by_bare_name)
