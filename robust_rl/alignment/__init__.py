@@ -9,15 +9,19 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from robust_rl.alignment.bandit import VPOBandit
+    from robust_rl.alignment.bandit_learner import BanditLearner
     from robust_rl.alignment.loss import calibration_term, vpo_loss
 
 _HOMES = {
+    "BanditLearner": "bandit_learner",
+    "VPOBandit": "bandit",
     "calibration_term": "loss",
     "vpo_loss": "loss",
 }
 """Public name -> module of this package that defines it."""
 
-__all__ = ["calibration_term", "vpo_loss"]
+__all__ = ["BanditLearner", "VPOBandit", "calibration_term", "vpo_loss"]
 
 
 def __getattr__(name: str) -> Any:
