@@ -11,17 +11,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from robust_rl.alignment.bandit import VPOBandit
     from robust_rl.alignment.bandit_learner import BanditLearner
+    from robust_rl.alignment.comparison import Comparison
     from robust_rl.alignment.loss import calibration_term, vpo_loss
 
 _HOMES = {
     "BanditLearner": "bandit_learner",
+    "Comparison": "comparison",
     "VPOBandit": "bandit",
     "calibration_term": "loss",
     "vpo_loss": "loss",
 }
 """Public name -> module of this package that defines it."""
 
-__all__ = ["BanditLearner", "VPOBandit", "calibration_term", "vpo_loss"]
+__all__ = ["BanditLearner", "Comparison", "VPOBandit", "calibration_term", "vpo_loss"]
 
 
 def __getattr__(name: str) -> Any:

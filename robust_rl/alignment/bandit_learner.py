@@ -144,6 +144,7 @@ class BanditLearner:
         else:
             self.wins = np.stack([self._logged(run, pairs, data) for run in range(runs)])
         self._best = tabular.best_value(self.rewards, self.reference, self.weights, self._each(self.beta))
+        self.start_suboptimality = self.suboptimality()
 
     @property
     def done(self) -> bool:

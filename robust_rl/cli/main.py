@@ -7,7 +7,7 @@ import warnings
 
 import typer
 
-from robust_rl.cli import bench, calibrate, evaluate, frontier, game, lists, options, solve
+from robust_rl.cli import bench, calibrate, evaluate, frontier, game, lists, options, solve, vpo_bandit
 from robust_rl.errors import (
     InvalidArgumentError,
     InvalidModelError,
@@ -36,6 +36,7 @@ app.command("game")(game.game)
 app.command("calibrate")(calibrate.calibrate)
 app.command("bench")(bench.bench)
 app.command("frontier")(frontier.frontier)
+app.command("vpo-bandit")(vpo_bandit.vpo_bandit)
 app.command("runs")(lists.runs)
 app.command("envs")(lists.environments)
 app.command("sets")(lists.sets)
