@@ -35,7 +35,7 @@ class VPOBandit:
         What the value term averages over, exactly.
     optimiser : "adamw" or "bounded"
         Exact gradients with AdamW, or L-BFGS-B over ``|theta| <= bound``, which tells optimisation error from method error.
-    pairs, rounds, schedule, learning_rate, weight_decay, steps_per_round, bound, data
+    pairs, rounds, schedule, learning_rate, weight_decay, steps_per_round, bound, reward_bound, data
         As for :class:`~robust_rl.alignment.bandit_learner.BanditLearner`.
     seed : int
         Of everything random.
@@ -77,6 +77,7 @@ class VPOBandit:
         weight_decay: float = 0.01,
         steps_per_round: int = 20,
         bound: float = 10.0,
+        reward_bound: float | None = None,
         data: tuple[ArrayLike, ArrayLike, ArrayLike] | None = None,
         seed: int = 0,
         env_kwargs: dict[str, Any] | None = None,
@@ -91,7 +92,7 @@ class VPOBandit:
         self.learner: BanditLearner | None = BanditLearner(
             [bandit], [seed], mode=mode, alpha=alpha, beta=beta, calibration=calibration, optimiser=optimiser, pairs=pairs,
             rounds=rounds, schedule=schedule, learning_rate=learning_rate, weight_decay=weight_decay,
-            steps_per_round=steps_per_round, bound=bound, data=data,
+            steps_per_round=steps_per_round, bound=bound, reward_bound=reward_bound, data=data,
         )  # fmt: skip
         self.mode, self.alpha, self.beta = mode, float(alpha), float(beta)
         self.logits = self.learner.theta[0]

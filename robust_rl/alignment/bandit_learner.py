@@ -76,6 +76,8 @@ class BanditLearner:
         Of AdamW.
     bound : float
         Of the bounded solver: ``|theta| <= bound``.
+    reward_bound : float, optional
+        R of the bounded solver instead: ``|beta (theta - theta_ref)| <= R``, rewards as bounded as the true ones are known to be.
     data : (contexts, winners, losers), optional
         Logged pairs, index arrays (N,), for every run, instead of drawn ones; offline.
 
@@ -111,6 +113,7 @@ class BanditLearner:
         weight_decay: float = 0.01,
         steps_per_round: int = 20,
         bound: float = 10.0,
+        reward_bound: float | None = None,
         data: tuple[ArrayLike, ArrayLike, ArrayLike] | None = None,
     ) -> None:
         self.bandits, self.seeds = list(bandits), [int(seed) for seed in seeds]
@@ -120,8 +123,9 @@ class BanditLearner:
         for a, b in zip(self.alpha, self.beta, strict=True):
             vpo.check(float(b), float(a), mode)
         _check_choices(optimiser=optimiser, schedule=schedule)
-        _check_numbers(pairs, rounds, learning_rate, weight_decay, steps_per_round, bound)
+        _check_numbers(pairs, rounds, learning_rate, weight_decay, steps_per_round, bound, reward_bound)
         self.mode, self.optimiser, self.schedule, self.bound = mode, optimiser, schedule, float(bound)
+        self.reward_bound = reward_bound
         self.learning_rate, self.weight_decay, self.steps_per_round = learning_rate, weight_decay, steps_per_round
         default = 500 if mode == "online" else OFFLINE_STEPS if optimiser == "adamw" else 1
         self.max_rounds = default if rounds is None else rounds
@@ -234,10 +238,12 @@ class BanditLearner:
     def _minimise(self) -> None:
         calibration, alpha = self.calibration(), self._alpha()
         for run, reference in enumerate(self.reference):
+            beta, reward = float(self.beta[run]), self.reward_bound
             starts = [self.theta[run], reference] if self.mode == "online" else [reference]
             self.theta[run] = bounded_minimum(
                 starts, reference, self.wins[run], calibration[run],
-                beta=float(self.beta[run]), alpha=float(alpha[run]), mode=self.mode, bound=self.bound,
+                beta=beta, alpha=float(alpha[run]), mode=self.mode,
+                bound=self.bound if reward is None else reward / beta, around=0.0 if reward is None else reference,
             )  # fmt: skip
 
     def _numbers(self, gaps: Array) -> dict[str, float]:
@@ -272,7 +278,7 @@ class BanditLearner:
             "calibration": self._calibration if isinstance(self._calibration, str) else "a distribution",
             "optimiser": self.optimiser,
             "schedule": self.schedule,
-            "settings": [self.learning_rate, self.weight_decay, self.steps_per_round, self.bound],
+            "settings": [self.learning_rate, self.weight_decay, self.steps_per_round, self.bound, self.reward_bound],
             "pairs": digest([self.wins]) if self.mode == "offline" else "from duels",
         }
 
@@ -297,14 +303,15 @@ def _check_choices(*, optimiser: str, schedule: str) -> None:
             raise InvalidArgumentError(f"{name}={value!r} is not one of {', '.join(map(repr, known))}")
 
 
-def _check_numbers(pairs: int, rounds: int | None, rate: float, decay: float, steps: int, bound: float) -> None:
+def _check_numbers(pairs: int, rounds: int | None, rate: float, decay: float, steps: int, bound: float, reward: float | None) -> None:
     for name, value in (("pairs", pairs), ("rounds", 1 if rounds is None else rounds), ("steps_per_round", steps)):
         if value < 1:
             raise InvalidArgumentError(f"{name}={value} must be at least 1")
-    if not (rate > 0 and decay >= 0 and bound > 0):
-        raise InvalidArgumentError(
-            f"learning_rate={rate}, weight_decay={decay} and bound={bound}: rate and bound must be above 0, the decay at least 0"
-        )
+    for name, number in (("learning_rate", rate), ("bound", bound), ("reward_bound", 1.0 if reward is None else reward)):
+        if not number > 0:
+            raise InvalidArgumentError(f"{name}={number} must be above 0")
+    if not decay >= 0:
+        raise InvalidArgumentError(f"weight_decay={decay} must be at least 0")
 
 
 def _calibration(given: Calibration | ArrayLike, reference: Array, weights: Array) -> str | Array:

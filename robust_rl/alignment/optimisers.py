@@ -1,6 +1,7 @@
 """Two ways to minimise the tabular loss: AdamW, as models are trained, and a solver over bounded logits, to compare it with.
 
-The difference between the two is optimisation error. The bound is what makes online VPO well-posed, whose loss has no minimum
+The difference between the two is optimisation error. Logits are bounded, ``|theta| <= 10``, or the rewards that they stand for,
+``|beta (theta - theta_ref)| <= R``: the class of bounded rewards over which theory minimises. Such a bound is what makes online VPO well-posed, whose loss has no minimum
 otherwise; nor is that loss convex, so that the solver's minimum is local: the better of those reached from two starts.
 """
 
@@ -51,8 +52,9 @@ def bounded_minimum(
     alpha: float,
     mode: Mode,
     bound: float,
+    around: Array | float = 0.0,
 ) -> Array:
-    """Return the lowest minimum of one run's loss over ``|theta| <= bound`` that L-BFGS-B reaches from the starts, (X, K)."""
+    """Return the lowest minimum of one run's loss over ``|theta - around| <= bound`` that L-BFGS-B reaches from the starts."""
     from scipy.optimize import minimize
 
     shape, options = reference.shape, {"beta": beta, "alpha": alpha, "mode": mode}
@@ -62,8 +64,10 @@ def bounded_minimum(
         slope = gradient(theta, reference, wins, calibration, **options)  # type: ignore[arg-type]
         return loss(theta, reference, wins, calibration, **options), slope.ravel()  # type: ignore[arg-type]
 
-    limits: Any = [(-bound, bound)] * reference.size
+    centre = np.broadcast_to(around, shape)
+    low, high = centre - bound, centre + bound
+    limits: Any = list(zip(low.ravel(), high.ravel(), strict=True))
     found = [
-        minimize(objective, np.clip(start, -bound, bound).ravel(), jac=True, method="L-BFGS-B", bounds=limits) for start in starts
+        minimize(objective, np.clip(start, low, high).ravel(), jac=True, method="L-BFGS-B", bounds=limits) for start in starts
     ]
     return np.asarray(min(found, key=lambda result: result.fun).x.reshape(shape))

@@ -316,6 +316,8 @@ def test_logged_pairs_can_be_given():
         ({"schedule": "log"}, "schedule='log'"),
         ({"pairs": 0}, "pairs=0"),
         ({"rounds": 0}, "rounds=0"),
+        ({"reward_bound": -1.0}, "reward_bound=-1.0"),
+        ({"weight_decay": -1.0}, "weight_decay=-1.0"),
         ({"learning_rate": 0.0}, "learning_rate=0.0"),
         ({"data": ([0], [0], [1]), "mode": "online"}, "data is for mode='offline'"),
         ({"data": ([0], [10], [1])}, "winners go from 10 to 10"),
@@ -334,3 +336,13 @@ def test_other_environments_and_files_are_refused(tmp_path):
     with pytest.raises(FileFormatError, match="cannot read"):
         VPOBandit.load(tmp_path / "nothing")
     assert VPOBandit(envs.make(BANDIT, seed=7)).env_kwargs == {"seed": 7}
+
+
+@pytest.mark.parametrize("beta", [1.0, 0.25])
+def test_bounded_rewards_keep_the_implicit_reward_within_their_bound(beta):
+    learner = learned(
+        bandits=bandits([0], contexts=2), seeds=[0], mode="online", alpha=20.0, beta=beta, optimiser="bounded", rounds=4,
+        reward_bound=0.7,
+    )  # fmt: skip
+    implicit = beta * (learner.theta - learner.reference)
+    assert abs(implicit).max() == pytest.approx(0.7, abs=1e-12)
