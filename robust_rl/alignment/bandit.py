@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from robust_rl import agent_common, policy_file
-from robust_rl.alignment.bandit_learner import BanditLearner, Calibration, Optimiser, Schedule
+from robust_rl.alignment.bandit_checks import Calibration, Optimiser, Schedule
+from robust_rl.alignment.bandit_learner import BanditLearner
 from robust_rl.alignment.loss import Mode
 from robust_rl.alignment.tabular import log_softmax
 from robust_rl.envs import PreferenceBandit

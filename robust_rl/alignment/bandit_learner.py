@@ -25,13 +25,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from robust_rl.alignment import loss as vpo
 from robust_rl.alignment import tabular
+from robust_rl.alignment.bandit_checks import (
+    Calibration,
+    Optimiser,
+    Schedule,
+    calibration_shares,
+    check_choices,
+    check_numbers,
+    check_runs,
+    pair_indices,
+)
 from robust_rl.alignment.loss import Mode
 from robust_rl.alignment.optimisers import Moments, adamw, bounded_minimum
 from robust_rl.alignment.tabular import Array
@@ -41,9 +51,6 @@ from robust_rl.errors import InvalidArgumentError
 from robust_rl.solvers.criterion import check_same_problem, digest
 from robust_rl.training import generator_state, load_arrays, restore_generator, save_arrays
 
-Calibration = Literal["reference", "chosen", "rejected"]
-Optimiser = Literal["adamw", "bounded"]
-Schedule = Literal["constant", "sqrt"]
 FILE = "bandit.safetensors"
 OFFLINE_STEPS = 50
 """Steps of offline AdamW, of ``steps_per_round`` updates each: 1,000 updates."""
@@ -117,13 +124,13 @@ class BanditLearner:
         data: tuple[ArrayLike, ArrayLike, ArrayLike] | None = None,
     ) -> None:
         self.bandits, self.seeds = list(bandits), [int(seed) for seed in seeds]
-        _check(self.bandits, self.seeds)
+        check_runs(self.bandits, self.seeds)
         runs = len(self.bandits)
         self.alpha, self.beta = (np.broadcast_to(np.asarray(x, dtype=float), runs).copy() for x in (alpha, beta))
         for a, b in zip(self.alpha, self.beta, strict=True):
             vpo.check(float(b), float(a), mode)
-        _check_choices(optimiser=optimiser, schedule=schedule)
-        _check_numbers(pairs, rounds, learning_rate, weight_decay, steps_per_round, bound, reward_bound)
+        check_choices(optimiser=optimiser, schedule=schedule)
+        check_numbers(pairs, rounds, learning_rate, weight_decay, steps_per_round, bound, reward_bound)
         self.mode, self.optimiser, self.schedule, self.bound = mode, optimiser, schedule, float(bound)
         self.reward_bound = reward_bound
         self.learning_rate, self.weight_decay, self.steps_per_round = learning_rate, weight_decay, steps_per_round
@@ -131,7 +138,7 @@ class BanditLearner:
         self.max_rounds = default if rounds is None else rounds
         self.rewards, self.reference = (np.stack([getattr(b, name) for b in self.bandits]) for name in ("rewards", "reference"))
         self.weights = np.stack([b.weights for b in self.bandits])
-        self._calibration = _calibration(calibration, self.reference, self.weights)
+        self._calibration = calibration_shares(calibration, self.reference, self.weights)
         self.theta, self.rounds = self.reference.copy(), 0
         self.moments = Moments.zeros(self.theta.shape)
         # beside a bandit drawn from the same seed, its labels must be chance of their own
@@ -212,7 +219,7 @@ class BanditLearner:
         bandit, rng = self.bandits[run], self.rngs[run]
         contexts, arms = bandit.rewards.shape
         if data is not None:
-            return tabular.count_pairs((contexts, arms), *_indices(data, contexts, arms))
+            return tabular.count_pairs((contexts, arms), *pair_indices(data, contexts, arms))
         x = rng.choice(contexts, size=pairs, p=bandit.weights)
         first, second = _draw(bandit.reference[x], rng.random((2, pairs)))
         won = bandit.compare(x, first, second, rng)
@@ -287,57 +294,3 @@ def _draw(logits: Array, uniform: Array) -> NDArray[np.intp]:
     """Return arms drawn from softmax(logits), (n, K), by inversion of uniform numbers (m, n)."""
     cumulative = np.exp(tabular.log_softmax(logits)).cumsum(axis=-1)
     return np.asarray((cumulative > uniform[..., None] * cumulative[:, -1:]).argmax(axis=-1))
-
-
-def _check(bandits: list[PreferenceBandit], seeds: list[int]) -> None:
-    if not bandits or len(bandits) != len(seeds):
-        raise InvalidArgumentError(f"{len(bandits)} bandits and {len(seeds)} seeds; give one seed to each of at least one bandit")
-    shapes = {bandit.rewards.shape for bandit in bandits}
-    if len(shapes) > 1:
-        raise InvalidArgumentError(f"bandits have shapes {sorted(shapes)}; those of one learner must have one")
-
-
-def _check_choices(*, optimiser: str, schedule: str) -> None:
-    for name, value, known in (("optimiser", optimiser, ("adamw", "bounded")), ("schedule", schedule, ("constant", "sqrt"))):
-        if value not in known:
-            raise InvalidArgumentError(f"{name}={value!r} is not one of {', '.join(map(repr, known))}")
-
-
-def _check_numbers(pairs: int, rounds: int | None, rate: float, decay: float, steps: int, bound: float, reward: float | None) -> None:
-    for name, value in (("pairs", pairs), ("rounds", 1 if rounds is None else rounds), ("steps_per_round", steps)):
-        if value < 1:
-            raise InvalidArgumentError(f"{name}={value} must be at least 1")
-    for name, number in (("learning_rate", rate), ("bound", bound), ("reward_bound", 1.0 if reward is None else reward)):
-        if not number > 0:
-            raise InvalidArgumentError(f"{name}={number} must be above 0")
-    if not decay >= 0:
-        raise InvalidArgumentError(f"weight_decay={decay} must be at least 0")
-
-
-def _calibration(given: Calibration | ArrayLike, reference: Array, weights: Array) -> str | Array:
-    if isinstance(given, str):
-        if given not in ("reference", "chosen", "rejected"):
-            raise InvalidArgumentError(
-                f"calibration={given!r} is not 'reference', 'chosen', 'rejected', nor a distribution over responses"
-            )
-        if given != "reference":
-            return given
-        shares = np.exp(tabular.log_softmax(reference))
-    else:
-        shares = np.asarray(given, dtype=float)
-        fits = shares.shape == reference.shape[1:] and (shares >= 0).all() and np.allclose(shares.sum(axis=-1), 1, atol=1e-8)
-        if not fits:
-            raise InvalidArgumentError(
-                f"calibration of shape {shares.shape} is no distribution over responses for each context, {reference.shape[1:]}"
-            )
-    return np.asarray(weights[:, :, None] * shares)
-
-
-def _indices(data: tuple[ArrayLike, ArrayLike, ArrayLike], contexts: int, arms: int) -> list[NDArray[np.intp]]:
-    arrays = [np.asarray(part) for part in data]
-    for name, array, size in zip(("contexts", "winners", "losers"), arrays, (contexts, arms, arms), strict=True):
-        if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer) or array.shape != arrays[0].shape or not array.size:
-            raise InvalidArgumentError(f"data's {name} are {array.dtype} of shape {array.shape}; give three equal rows of integers")
-        if (array < 0).any() or (array >= size).any():
-            raise InvalidArgumentError(f"data's {name} go from {array.min()} to {array.max()}; they must be in 0..{size - 1}")
-    return arrays

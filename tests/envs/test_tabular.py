@@ -11,6 +11,7 @@ from tests.worlds import TAXI
 from .helpers import policy_iteration
 
 
+
 @pytest.mark.parametrize(("env_id", "value"), [("FrozenLake-v1", 0.542025932), ("FrozenLake8x8-v1", 0.414640362)])
 def test_nominal_value_of_frozen_lake_agrees_with_the_reference_table(env_id, value):
     assert policy_iteration(tabular(env_id), 0.99)[0] == pytest.approx(value, rel=5e-9)
