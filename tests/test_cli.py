@@ -175,9 +175,6 @@ def test_vpo_bandit_compares_with_dpo_and_draws_both(mode, tmp_path):
     again = call(*command, cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     assert "less DPO" in again.stdout
-    other = call(*command[:6], "4", *command[7:], cwd=tmp_path)
-    assert other.returncode == 2
-    assert "of another problem: its alpha" in other.stderr
 
 
 def test_shared_budgets_and_uncertain_rewards_have_flags(tmp_path):
