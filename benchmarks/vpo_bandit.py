@@ -3,7 +3,7 @@
     python benchmarks/vpo_bandit.py       # prints the tables; --write commits them to benchmarks/vpo_bandit.md, with pictures
 
 Ten arms, rewards U(0, 1), reference logits N(0, 1), alpha in the sum form of the loss. Differences between alphas are paired: the
-same bandit, pairs or draws of chance. One thread; intervals are 95%: Student's t, for slopes a bootstrap over seeds.
+same bandit, pairs or draws of chance. Intervals are 95%: Student's t, for slopes a bootstrap over seeds.
 """
 
 import os
@@ -12,6 +12,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import argparse
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ BETAS, ALPHAS, PAIRS = (0.1, 0.5, 1.0), (0.0, 0.1, 1.0, 10.0), (20, 100, 500, 20
 CHOICES = (0.0, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 CHOOSING, JUDGING = range(50), range(1000, 1100)  # seeds: alpha is chosen on the first, judged on the others
 ROUNDS, ONLINE_SEEDS = 500, range(20)
+PROCESSES = 3
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 
 
@@ -73,67 +75,63 @@ def difference(values: np.ndarray) -> str:
     return f"{middle:+.3g} ({middle - half:+.2g} to {middle + half:+.2g})"
 
 
-def few_pairs() -> list[str]:
-    """Alpha chosen on 50 seeds, judged on 100 others, at N = 20."""
-    lines = []
-    for name, options in {
-        "AdamW, pi_cal = pi_ref": {},
-        "AdamW, pi_cal = chosen": {"calibration": "chosen"},
-        "AdamW, pi_cal = pi_ref, 5 contexts": {"contexts": 5},
-        "bounded logits, pi_cal = pi_ref": {"optimiser": "bounded"},
-    }.items():
-        means = gaps(CHOICES, CHOOSING, beta=0.1, pairs=20, **options).mean(axis=1)
-        alpha = CHOICES[int(means.argmin())]
-        judged = learned("offline", [0.0, alpha], JUDGING, beta=0.1, pairs=20, **options)
-        (dpo, vpo), start = judged.suboptimality().reshape(2, -1), judged.start_suboptimality[: len(JUDGING)]
-        cells = [written(dpo), written(vpo), difference(vpo - dpo), written(start), difference(vpo - start)]
-        lines.append(f"| {name} | {alpha:g} | {' | '.join(cells)} |")
-        print(lines[-1], flush=True)
-    return lines
+FEW = {
+    "AdamW, pi_cal = pi_ref": {},
+    "AdamW, pi_cal = chosen": {"calibration": "chosen"},
+    "AdamW, pi_cal = pi_ref, 5 contexts": {"contexts": 5},
+    "bounded logits, pi_cal = pi_ref": {"optimiser": "bounded"},
+}
+EXACT = {"optimiser": "bounded", "reward_bound": 1.0}
+ONLINE: dict[str, dict[str, Any]] = {
+    "rewards within 1, beta = 1": {"beta": 1.0} | EXACT,
+    "rewards within 1, beta = 1, alpha growing": {"beta": 1.0, "schedule": "sqrt"} | EXACT,
+    "rewards within 1, beta = 0.1": {"beta": 0.1} | EXACT,
+    "logits within 10, beta = 0.1": {"beta": 0.1, "optimiser": "bounded"},
+    **{f"AdamW, beta = {beta:g}": {"beta": beta} for beta in BETAS},
+}
 
 
-def offline_grid() -> tuple[list[str], dict[str, np.ndarray]]:
-    """Rows of the grid over beta, N and alpha; and, at beta = 0.1, mean suboptimality of each N over alpha."""
-    rows, curves = [], {}
-    for beta in BETAS:
-        for pairs in PAIRS:
-            learner = learned("offline", ALPHAS, JUDGING, beta=beta, pairs=pairs)
-            found = learner.suboptimality().reshape(len(ALPHAS), -1)
-            logps = learner.calibration_logps().reshape(len(ALPHAS), -1).mean(axis=1)
-            cells = " | ".join(written(one) for one in found)
-            rows.append(f"| {beta:g} | {pairs} | {cells} | {', '.join(f'{x:.2f}' for x in logps)} |")
-            print(rows[-1], flush=True)
-            if beta == BETAS[0]:
-                curves[f"N = {pairs}"] = found.mean(axis=1)
-    return rows, curves
+def few_pairs(name: str) -> str:
+    """A row: alpha chosen on 50 seeds, judged on 100 others, at N = 20."""
+    options: dict[str, Any] = {"beta": 0.1, "pairs": 20} | FEW[name]
+    alpha = CHOICES[int(gaps(CHOICES, CHOOSING, **options).mean(axis=1).argmin())]
+    judged = learned("offline", [0.0, alpha], JUDGING, **options)
+    (dpo, vpo), start = judged.suboptimality().reshape(2, -1), judged.start_suboptimality[: len(JUDGING)]
+    cells = [written(dpo), written(vpo), difference(vpo - dpo), written(start), difference(vpo - start)]
+    return f"| {name} | {alpha:g} | {' | '.join(cells)} |"
 
 
-def online() -> tuple[list[str], dict[str, dict[str, np.ndarray]]]:
-    """Rows of all online settings, and the curves of those that are drawn."""
-    settings: dict[str, dict[str, Any]] = {f"AdamW, beta = {beta:g}": {"beta": beta} for beta in BETAS}
-    settings |= {
-        f"rewards within 1, beta = {beta:g}": {"beta": beta, "optimiser": "bounded", "reward_bound": 1.0} for beta in (1.0, 0.1)
-    }
-    settings["logits within 10, beta = 0.1"] = {"beta": 0.1, "optimiser": "bounded"}
-    rows, drawn = [], {}
-    for name, options in settings.items():
-        found = {f"{alpha:g}": curve for alpha, curve in zip(ALPHAS, regrets(ALPHAS, **options), strict=True)}
-        if "reward_bound" in options:
-            growing = regrets((0.1, 1.0), schedule="sqrt", **options)
-            found |= {f"{c:g} sqrt(t)": curve for c, curve in zip((0.1, 1.0), growing, strict=True)}
-        for alpha, curve in found.items():
-            against = "" if alpha == "0" else difference(curve[-1] - found["0"][-1])
-            rows.append(f"| {name} | {alpha} | {written(curve[-1])} | {against} | {slope(curve)} |")
-            print(rows[-1], flush=True)
-        drawn[name] = {f"alpha = {alpha}": curve for alpha, curve in found.items()}
-    return rows, drawn
+def offline_cell(beta: float, pairs: int) -> tuple[str, np.ndarray]:
+    """A row of the grid, and its mean suboptimality by alpha."""
+    learner = learned("offline", ALPHAS, JUDGING, beta=beta, pairs=pairs)
+    found = learner.suboptimality().reshape(len(ALPHAS), -1)
+    logps = learner.calibration_logps().reshape(len(ALPHAS), -1).mean(axis=1)
+    cells = " | ".join(written(one) for one in found)
+    return f"| {beta:g} | {pairs} | {cells} | {', '.join(f'{x:.2f}' for x in logps)} |", found.mean(axis=1)
+
+
+def online(name: str) -> tuple[list[str], dict[str, np.ndarray]]:
+    """Rows of one setting, and its curves by alpha."""
+    growing = " sqrt(t)" if "schedule" in ONLINE[name] else ""
+    found = {f"{alpha:g}{growing if alpha else ''}": x for alpha, x in zip(ALPHAS, regrets(ALPHAS, **ONLINE[name]), strict=True)}
+    rows = []
+    for alpha, curve in found.items():
+        against = "" if alpha == "0" else difference(curve[-1] - found["0"][-1])
+        rows.append(f"| {name} | {alpha} | {written(curve[-1])} | {against} | {slope(curve)} |")
+    return rows, {f"alpha = {alpha}": curve for alpha, curve in found.items()}
 
 
 def report(write: bool) -> str:
     """The tables, in Markdown, and the pictures."""
-    chosen = few_pairs()
-    grid, curves = offline_grid()
-    rounds, drawn = online()
+    with ProcessPoolExecutor(max_workers=PROCESSES) as pool:
+        running = {name: pool.submit(online, name) for name in ONLINE}
+        few = [pool.submit(few_pairs, name) for name in FEW]
+        cells = {(beta, pairs): pool.submit(offline_cell, beta, pairs) for beta in BETAS for pairs in PAIRS}
+        chosen = [row.result() for row in few]
+        grid = [cell.result()[0] for cell in cells.values()]
+        curves = {f"N = {pairs}": cell.result()[1] for (beta, pairs), cell in cells.items() if beta == BETAS[0]}
+        rounds = [row for found in running.values() for row in found.result()[0]]
+        drawn = {name: found.result()[1] for name, found in running.items()}
     alphas = " | ".join(f"alpha {alpha:g}" for alpha in ALPHAS)
     lines = [
         "# VPO on bandits",

@@ -164,16 +164,19 @@ class BanditLearner:
 
     def step(self) -> Mapping[str, float]:
         """Do one round; return means over the runs."""
+        changed = np.ones(len(self.bandits), dtype=bool)
         if self.mode == "online":
             self.regret += self.suboptimality()
-            for run in range(len(self.bandits)):
-                self._duel(run)
+            told = [self._duel(run) for run in range(len(self.bandits))]
+            # a response that met itself says nothing, and leaves the minimum where it is
+            if self.rounds and self.schedule == "constant" and not isinstance(self._calibration, str):
+                changed = np.array(told)
             self.moments = Moments.zeros(self.theta.shape)
         self.rounds += 1
         if self.optimiser == "adamw":
             self._descend()
         else:
-            self._minimise()
+            self._minimise(changed)
         gaps = self.suboptimality()
         self.history = np.vstack([self.history, gaps])
         return self._numbers(gaps)
@@ -225,8 +228,8 @@ class BanditLearner:
         won = bandit.compare(x, first, second, rng)
         return tabular.count_pairs((contexts, arms), x, np.where(won, first, second), np.where(won, second, first))
 
-    def _duel(self, run: int) -> None:
-        """Play a round of ``duel_v0`` with the present policy on both sides, and add the pair."""
+    def _duel(self, run: int) -> bool:
+        """Play a round of ``duel_v0`` with the present policy on both sides, and add the pair; return whether they differ."""
         duel, rng = self._duels[run], self.rngs[run]
         duel.np_random = rng  # one generator a run, so that a checkpoint holds all of its chance
         x = int(duel.reset()[0]["player_0"])
@@ -234,6 +237,7 @@ class BanditLearner:
         rewards = duel.step({"player_0": first, "player_1": second})[1]
         winner, loser = (first, second) if rewards["player_0"] > rewards["player_1"] else (second, first)
         self.wins[run, x, winner, loser] += 1
+        return winner != loser
 
     def _descend(self) -> None:
         fixed = (self.reference, self.wins, self.calibration())
@@ -242,11 +246,13 @@ class BanditLearner:
             slope = tabular.gradient(self.theta, *fixed, beta=beta, alpha=alpha, mode=self.mode)
             self.theta = adamw(self.theta, slope, self.moments, rate=self.learning_rate, decay=self.weight_decay)
 
-    def _minimise(self) -> None:
+    def _minimise(self, changed: NDArray[np.bool_]) -> None:
+        """Minimise the loss of the runs in which it changed."""
         calibration, alpha = self.calibration(), self._alpha()
-        for run, reference in enumerate(self.reference):
-            beta, reward = float(self.beta[run]), self.reward_bound
-            starts = [self.theta[run], reference] if self.mode == "online" else [reference]
+        for run in np.flatnonzero(changed):
+            reference, beta, reward = self.reference[run], float(self.beta[run]), self.reward_bound
+            convex = self.mode == "offline" or alpha[run] == 0
+            starts = [self.theta[run]] if convex else [self.theta[run], reference]
             self.theta[run] = bounded_minimum(
                 starts, reference, self.wins[run], calibration[run],
                 beta=beta, alpha=float(alpha[run]), mode=self.mode,

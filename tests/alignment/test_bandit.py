@@ -346,3 +346,16 @@ def test_bounded_rewards_keep_the_implicit_reward_within_their_bound(beta):
     )  # fmt: skip
     implicit = beta * (learner.theta - learner.reference)
     assert abs(implicit).max() == pytest.approx(0.7, abs=1e-12)
+
+
+def test_a_response_that_met_itself_leaves_the_minimum_where_it_is():
+    """Every round solved anew ends at the same loss as one that skips pairs which say nothing."""
+    settings = {"bandits": bandits([1], arms=3), "seeds": [2], "mode": "online", "beta": 1.0, "optimiser": "bounded"}
+    learner = learned(alpha=1.0, rounds=12, reward_bound=1.0, **settings)
+    wins = learner.wins[0, 0]
+    assert np.trace(wins) > 0
+    told = wins - np.diag(np.diag(wins))
+    options = {"beta": 1.0, "alpha": 1.0, "mode": "online"}
+    fixed = learner.reference[0], told[None], learner.calibration()[0]
+    anew = bounded_minimum([learner.theta[0], learner.reference[0]], *fixed, bound=1.0, around=learner.reference[0], **options)
+    assert tabular.loss(learner.theta[0], *fixed, **options) <= tabular.loss(anew, *fixed, **options) + 1e-6
