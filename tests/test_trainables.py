@@ -4,6 +4,8 @@ import gymnasium
 import pytest
 
 import robust_rl as rr
+from robust_rl.alignment import BanditLearner
+from robust_rl.envs import PreferenceBandit
 from robust_rl.frontiers import FrontierPlanner
 from robust_rl.solvers import (
     BackwardInduction,
@@ -53,6 +55,11 @@ def offline(kind):
     return lambda: kind(linear_problem(data, BALL, features=rr.features.OneHot(5, 2), horizon=7), data)
 
 
+def vpo_bandit(mode, **options):
+    bandits = [PreferenceBandit(arms=4, contexts=2, seed=seed) for seed in (0, 1)]
+    return lambda: BanditLearner(bandits, [3, 4], mode=mode, alpha=[1.0, 0.0], beta=0.5, **options)
+
+
 TRAINABLES = {
     "value iteration": lambda: ValueIteration(random_model(0), BALL, discount=0.9, tol=1e-6),
     "value iteration, nominal": lambda: ValueIteration(random_model(0, sparse=True), None, discount=0.9, tol=1e-6),
@@ -81,6 +88,9 @@ TRAINABLES = {
     "zero-sum Shapley iteration": lambda: ZeroSumIteration(zero_sum_game(0), rr.KL(0.1), discount=0.9, tol=1e-6),
     "frontier": lambda: FrontierPlanner(random_model(0), BALL, [0.0, 0.05, 0.1, 0.2], discount=0.9),
     "RFQI": rfqi,
+    "VPO on a bandit, offline": vpo_bandit("offline"),
+    "VPO on a bandit, online": vpo_bandit("online", calibration="chosen", schedule="sqrt"),
+    "VPO on a bandit, bounded": vpo_bandit("online", optimiser="bounded"),
     "torch optimiser loop": torch_regression,
 }
 

@@ -1,1 +1,37 @@
-"""Fine-tuning of language models from preferences (VPO). Planned: see the table of papers in the README."""
+"""Learning from preferences: VPO, which leans towards valuable rewards online and away from them offline.
+
+Names are looked up when first used, so that importing this package loads neither torch nor trl.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from robust_rl.alignment.bandit import VPOBandit
+    from robust_rl.alignment.bandit_learner import BanditLearner
+    from robust_rl.alignment.comparison import Comparison
+    from robust_rl.alignment.loss import calibration_term, vpo_loss
+
+_HOMES = {
+    "BanditLearner": "bandit_learner",
+    "Comparison": "comparison",
+    "VPOBandit": "bandit",
+    "calibration_term": "loss",
+    "vpo_loss": "loss",
+}
+"""Public name -> module of this package that defines it."""
+
+__all__ = ["BanditLearner", "Comparison", "VPOBandit", "calibration_term", "vpo_loss"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its module at first use."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

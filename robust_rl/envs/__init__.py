@@ -7,7 +7,9 @@ from robust_rl.envs.domains.put import american_put_features
 from robust_rl.envs.linear import random_linear, simulated_linear
 from robust_rl.envs.mixing import mix
 from robust_rl.envs.noise import ActionNoise, ObservationNoise, with_action_noise
+from robust_rl.envs.preferences import PreferenceBandit, bradley_terry, win_probability
 from robust_rl.envs.registration import make, register, tabular_ids
+from robust_rl.envs.segments import Preference, Segment, SegmentPreferences
 from robust_rl.envs.shift import PhysicsShift, parse_env_arg, parse_shift, shift
 from robust_rl.envs.spaces import state_count, state_index, state_observation
 from robust_rl.envs.tabular import tabular
@@ -23,6 +25,12 @@ __all__ = [
     "american_put_features",
     "blackjack_table",
     "discretize",
+    "Preference",
+    "PreferenceBandit",
+    "Segment",
+    "SegmentPreferences",
+    "blackjack_table",
+    "bradley_terry",
     "games",
     "is_discretized",
     "make",
@@ -39,5 +47,6 @@ __all__ = [
     "tabular",
     "tabular_game",
     "tabular_ids",
+    "win_probability",
     "with_action_noise",
 ]

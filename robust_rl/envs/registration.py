@@ -43,6 +43,10 @@ OURS = {
         "american_put", "602 states; exercise a put or wait for a lower price; horizon 20", 20
     ),
 }
+PREFERENCES = {
+    "robust_rl/PreferenceBandit-v0": ("robust_rl.envs.preferences:PreferenceBandit", "2 states; a question with 10 responses, and the end"),
+}
+"""Ids whose environments are classes of their own: entry point and description."""
 GYMNASIUM = {
     "FrozenLake-v1": "16 states; cross slippery ice to the goal (map_name=8x8: 64 states)",
     "FrozenLake8x8-v1": "64 states; FrozenLake on the large map",
@@ -77,11 +81,15 @@ def register() -> None:
     for env_id, (domain, _, limit) in OURS.items():
         if env_id not in gymnasium.registry:
             gymnasium.register(env_id, entry_point=f"{__name__}:{domain}", max_episode_steps=limit)
+    for env_id, (entry_point, _) in PREFERENCES.items():
+        if env_id not in gymnasium.registry:
+            gymnasium.register(env_id, entry_point=entry_point)
 
 
 def tabular_ids() -> dict[str, str]:
     """Return the registered ids that have a transition table, each with a description of one line; ours first."""
-    known = {env_id: entry.description for env_id, entry in OURS.items()} | GYMNASIUM
+    known = {env_id: entry.description for env_id, entry in OURS.items()}
+    known |= {env_id: description for env_id, (_, description) in PREFERENCES.items()} | GYMNASIUM
     return {env_id: description for env_id, description in known.items() if env_id in gymnasium.registry}
 
 
@@ -186,7 +194,7 @@ def _missing(spec: EnvSpec, error: Exception) -> MissingDependencyError:
 def _nearest_id(name: str) -> str:
     """Return a suggestion that looks past case and a missing namespace; other packages' ids only for names that have one."""
     namespace, _, bare_name = name.lower().rpartition("/")
-    ids = [env_id for env_id in gymnasium.registry if namespace or "/" not in env_id or env_id in OURS]
+    ids = [env_id for env_id in gymnasium.registry if namespace or "/" not in env_id or env_id in OURS | PREFERENCES]
     # plain ids come last, so that they win over namesakes in a namespace
     by_bare_name = {env_id.rpartition("/")[2].lower(): env_id for env_id in sorted(ids, key=lambda env_id: "/" not in env_id)}
     return _close(bare_name, by_bare_name)

@@ -1,6 +1,6 @@
 """Figures of solutions and evaluations. Needs matplotlib: ``pip install "robust-rl[report]"``."""
 
-from robust_rl.pictures.curves import convergence, return_under_shift
+from robust_rl.pictures.curves import convergence, mean_bands, mean_interval, return_under_shift
 from robust_rl.pictures.games import gaps_by_state, lines_with_legend, play_at_start, values_by_stage
 from robust_rl.pictures.grids import Grid, adversary_map, grid_of, policy_map
 from robust_rl.pictures.matrices import MOST_STATES, adversary_matrix
@@ -21,6 +21,8 @@ __all__ = [
     "heaviest_rows",
     "lines_with_legend",
     "mass_moved",
+    "mean_bands",
+    "mean_interval",
     "play_at_start",
     "policy_map",
     "price_of_robustness",
