@@ -23,6 +23,11 @@ bench: .venv/bench  ## side-by-side ratios; the figures are committed in benchma
 	$(BIN)/python benchmarks/peers.py
 	$(BIN)/python benchmarks/stage_games.py
 	$(BIN)/python benchmarks/games.py
+	$(BIN)/python benchmarks/offline_studies.py
+	$(BIN)/python benchmarks/offline.py
+	$(BIN)/python benchmarks/put.py
+	$(BIN)/python benchmarks/control.py
+	$(BIN)/python benchmarks/rfqi.py
 	$(BIN)/python benchmarks/million.py
 
 .venv/core: pyproject.toml constraints.txt

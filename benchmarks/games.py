@@ -15,6 +15,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
+from intervals import band, head, row, slope, written
 
 import robust_rl as rr
 from robust_rl.models import empirical_game
@@ -75,26 +76,6 @@ def gap_and_error(
     """The exact gap of what N samples give, and how far its promised value is from the equilibrium value."""
     solution = planned(empirical_game(game, samples, np.random.default_rng([seed, samples])), ball(sigma), kind)
     return rr.robust_gap(solution.policy, game, ball(sigma), kind=kind).gap, float(abs(solution.value[:, 0] - exact).max())
-
-
-def slope(x: np.ndarray, data: np.ndarray) -> tuple[float, float, float]:
-    """Slope of log mean over log x of data (points, seeds), and its interval."""
-
-    def fit(rows: np.ndarray) -> float:
-        return float(np.polyfit(np.log(x), np.log(rows.mean(axis=1)), 1)[0])
-
-    seeds = data.shape[1]
-    picks = np.random.default_rng(0).integers(seeds, size=(1000, seeds))
-    low, high = np.quantile([fit(data[:, pick]) for pick in picks], [0.025, 0.975])
-    return fit(data), float(low), float(high)
-
-
-def band(data: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean over seeds and its interval, at each point."""
-    seeds = data.shape[1]
-    picks = np.random.default_rng(1).integers(seeds, size=(1000, seeds))
-    low, high = np.quantile(data[:, picks].mean(axis=2), [0.025, 0.975], axis=1)
-    return data.mean(axis=1), low, high
 
 
 def against_samples() -> dict[str, np.ndarray]:
@@ -159,18 +140,6 @@ def draw(
     axes.legend(frameon=False)
     tidy(axes)
     return made
-
-
-def written(fit: tuple[float, float, float]) -> str:
-    return f"{fit[0]:.2f} ({fit[1]:.2f} to {fit[2]:.2f})"
-
-
-def row(name: str, data: np.ndarray, extra: str) -> str:
-    return f"| {name} | " + " | ".join(f"{value:.3g}" for value in data.mean(axis=1)) + f" | {extra} |"
-
-
-def head(first: str, x: tuple[int, ...], last: str) -> list[str]:
-    return ["", f"| {first} | " + " | ".join(map(str, x)) + f" | {last} |", "|---" * (len(x) + 2) + "|"]
 
 
 def report(write: bool) -> str:

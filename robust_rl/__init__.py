@@ -9,6 +9,7 @@ from robust_rl.game_agent import DRNVI
 from robust_rl.models import LinearMDP, MarkovGame, TabularEnv, TabularMDP
 from robust_rl.offline_agents import DROP, DROPV
 from robust_rl.q_learning_agent import RobustQLearning
+from robust_rl.rfqi_agent import RFQI
 from robust_rl.solvers import (
     Certificate,
     GameSolution,
@@ -49,6 +50,7 @@ __all__ = [
     "KL",
     "L1",
     "L2",
+    "RFQI",
     "CVaR",
     "Calibration",
     "Certificate",

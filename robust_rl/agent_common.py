@@ -96,6 +96,21 @@ def _chosen(rows: NDArray[Any], rng: np.random.Generator | None) -> NDArray[np.i
     return np.asarray((rows.cumsum(axis=1) > drawn).argmax(axis=1))
 
 
+def as_batch(observation: Any, shape: tuple[int, ...]) -> tuple[NDArray[Any], bool]:
+    """Return observations as a batch (n, ...), and whether it was a single one, given the shape of one in the data.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If it is neither one nor a batch.
+    """
+    given = np.asarray(observation)
+    single = given.shape == shape
+    if not single and given.shape[1:] != shape:
+        raise InvalidArgumentError(f"the observation has shape {given.shape}; in the data it was {shape}")
+    return (given[None] if single else given), single
+
+
 def describe_spaces(agent: Any) -> dict[str, Any]:
     """Return an agent's environment and spaces as JSON, to be saved with its policy."""
     return {

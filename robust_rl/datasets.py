@@ -18,7 +18,6 @@ An episode that is cut off (truncated) just has no further rows.
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -30,6 +29,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from robust_rl.errors import FileFormatError, InvalidArgumentError, MissingDependencyError
 from robust_rl.models.memory import require_memory
+from robust_rl.models.npz import read_arrays
 
 FORMAT, VERSION = "robust-rl offline dataset", 1
 
@@ -141,19 +141,21 @@ class OfflineDataset:
 
 
 def load(path: str | Path) -> OfflineDataset:
-    """Read a data set written by :meth:`OfflineDataset.save`. The file can't execute code.
+    """Read a data set written by :meth:`OfflineDataset.save`, or plain arrays named as the arguments of :func:`from_arrays`.
+
+    The file can't execute code.
 
     Raises
     ------
     FileFormatError
         If the file is missing, corrupt, foreign, or of a newer format version.
+    InvalidArgumentError
+        See :class:`OfflineDataset`.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
-        raise FileFormatError(f"cannot read {path} as a data set: {error}") from error
-    if str(arrays.pop("format", "")) != FORMAT:
+    arrays = read_arrays(path, "data set")
+    if "format" not in arrays:
+        return _of_plain_arrays(path, arrays)
+    if str(arrays.pop("format")) != FORMAT:
         raise FileFormatError(f"{path} is not a {FORMAT}; OfflineDataset.save writes one, from_arrays takes plain arrays")
     version = int(arrays.pop("version", 0))
     if version > VERSION:
@@ -162,6 +164,28 @@ def load(path: str | Path) -> OfflineDataset:
     if missing:
         raise FileFormatError(f"{path} lacks {', '.join(sorted(missing))}")
     return OfflineDataset(**arrays)
+
+
+def _of_plain_arrays(path: str | Path, arrays: dict[str, NDArray[Any]]) -> OfflineDataset:
+    needed, optional = ("observations", "actions", "rewards", "next_observations"), ("terminations", "truncations")
+    missing = [name for name in needed if name not in arrays]
+    if missing:
+        raise FileFormatError(
+            f"{path} is not a {FORMAT} and lacks {', '.join(missing)}; OfflineDataset.save writes one, "
+            f"or give plain arrays {', '.join(needed)} and, if episodes end, {' or '.join(optional)}"
+        )
+    return from_arrays(**{name: arrays[name] for name in (*needed, *optional) if name in arrays})
+
+
+def read(source: str | Path) -> OfflineDataset:
+    """Read the ``.npz`` file of that path, see :func:`load`, or else the local Minari data set of that id.
+
+    Raises
+    ------
+    FileFormatError, InvalidArgumentError, MissingDependencyError
+        See :func:`load` and :func:`from_minari`.
+    """
+    return load(source) if Path(source).suffix == ".npz" else from_minari(str(source))
 
 
 def from_arrays(

@@ -190,6 +190,8 @@ def _label(value: Any) -> str:
 
 
 def _table_or_none(world: Any) -> TabularMDP | None:
+    if envs.is_discretized(world):
+        return None  # its table is an approximation; the world itself is played
     try:
         return envs.tabular(world)
     except NoTableError:

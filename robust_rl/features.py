@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from robust_rl.datasets import OfflineDataset
-from robust_rl.errors import InvalidArgumentError
+from robust_rl.errors import FileFormatError, InvalidArgumentError
 
 Array = NDArray[np.float64]
 Map = TypeVar("Map", bound="FeatureMap")
@@ -79,7 +79,9 @@ class StateFeatures(FeatureMap):
         """Return phi(s, a) of each row, (n, A k)."""
         rows, chosen = len(observations), _actions(actions, int(self.num_actions or 0))
         phi = np.zeros((rows, int(self.num_actions or 0), self.width))
-        phi[np.arange(rows), chosen] = self.encode(observations)
+        for begin in range(0, rows, ROWS):
+            part = slice(begin, begin + ROWS)
+            phi[np.arange(rows)[part], chosen[part]] = self.encode(observations[part])
         return phi.reshape(rows, -1)
 
     def action_values(self, observations: NDArray[Any], weights: Array) -> Array:
@@ -285,6 +287,71 @@ MAPS: dict[str, type[FeatureMap]] = {kind.__name__: kind for kind in (OneHot, Ag
 def describe(features: FeatureMap) -> dict[str, Any]:
     """Return the arguments from which ``MAPS[type(features).__name__]`` makes the map again."""
     return {entry.name: getattr(features, entry.name) for entry in fields(features)}  # type: ignore[arg-type]
+
+
+WORDS = "onehot[:STATES[:ACTIONS]], tiles:BINS, hat:BINS, radial:BINS[:BANDWIDTH], aggregation:GROUPS.npy, table:PHI.npy"
+
+
+def parse(text: str) -> FeatureMap:
+    """Return the map that a word stands for, such as ``tiles:8`` for ``Tiles(8)``.
+
+    Parameters
+    ----------
+    text : str
+        One of ``onehot``, ``onehot:16``, ``onehot:16:4``, ``tiles:8``, ``hat:8``, ``radial:8``, ``radial:8:0.7``, and, with their
+        array in a ``.npy`` file, ``aggregation:groups.npy`` and ``table:phi.npy``.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If it is none of these; the message lists them.
+    FileFormatError
+        If the array can't be read. Files can't execute code.
+
+    Examples
+    --------
+    >>> parse("tiles:8").bins, parse("onehot:16:4").dimension
+    (8, 64)
+    """
+    name, *arguments = text.split(":")
+    try:
+        if name == "onehot" and len(arguments) <= 2:
+            return OneHot(*map(int, arguments))
+        if name in ("tiles", "hat") and len(arguments) == 1:
+            return {"tiles": Tiles, "hat": Hat}[name](int(arguments[0]))
+        if name == "radial" and len(arguments) in (1, 2):
+            return Radial(int(arguments[0]), bandwidth=float(arguments[1]) if arguments[1:] else 0.5)
+        if name == "aggregation" and arguments:
+            return Aggregation(_array_file(":".join(arguments)))
+        if name == "table" and arguments:
+            return Table(_array_file(":".join(arguments)))
+    except (InvalidArgumentError, FileFormatError):
+        raise
+    except ValueError:  # a word that is no number
+        pass
+    raise InvalidArgumentError(f"features {text!r} aren't known; give one of {WORDS}")
+
+
+def _array_file(path: str) -> NDArray[Any]:
+    try:
+        return np.asarray(np.load(path, allow_pickle=False))
+    except (OSError, ValueError, EOFError) as error:
+        raise FileFormatError(f"cannot read {path} as an array of features, a .npy file: {error}") from error
+
+
+def effective_features(features: FeatureMap, data: OfflineDataset, horizon: int) -> Array:
+    """Return (sum n)^2 / sum n^2 of each stage, (H,), where n_i is the sum of phi_i over its transitions.
+
+    How many features, had they been met equally often, would be spread as widely: the counterpart of
+    :attr:`robust_rl.datasets.Statistics.effective_pairs` for states that can't be counted. ``features`` are fitted.
+    """
+    met = np.zeros((horizon, features.dimension))
+    for h in range(horizon):
+        rows = data.at_stage(h)
+        for begin in range(0, len(rows), ROWS):
+            part = rows[begin : begin + ROWS]
+            met[h] += features(data.observations[part], data.actions[part]).sum(axis=0)
+    return np.asarray(met.sum(axis=1) ** 2 / (met**2).sum(axis=1))
 
 
 def check_simplex(features: FeatureMap, observations: NDArray[Any], actions: NDArray[Any]) -> None:

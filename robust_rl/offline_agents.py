@@ -33,7 +33,7 @@ class DROP:
         From :mod:`robust_rl.features`: non-negative, sum 1.
     horizon : int
         Number of decisions H, at most that of the longest episode.
-    v_min : float or "observed", optional
+    v_min : float, "possible" or "observed", optional
         Value of the worst state there is, to which an adversary may send everybody; see :func:`robust_rl.solvers.linear_problem`.
     states : (S, ...) array, optional
         Every state, if there are finitely many and the features weren't told.
@@ -154,16 +154,13 @@ class DROP:
         InvalidArgumentError
             If nothing was learned, the observation has another shape, or the horizon is over.
         """
-        solution, stage, given = self.solution, state or 0, np.asarray(observation)
+        solution, stage = self.solution, state or 0
         if stage >= self.horizon:
             raise InvalidArgumentError(
                 f"stage {stage} is beyond the horizon of {self.horizon} decisions; start an episode with state=None"
             )
-        single = given.shape == self.observation_shape
-        if not single and given.shape[1:] != self.observation_shape:
-            raise InvalidArgumentError(f"the observation has shape {given.shape}; in the data it was {self.observation_shape}")
-        features = solution.problem.features
-        actions = features.action_values(given[None] if single else given, solution.weights[stage]).argmax(axis=1)
+        batch, single = agent_common.as_batch(observation, self.observation_shape)
+        actions = solution.problem.features.action_values(batch, solution.weights[stage]).argmax(axis=1)
         return int(actions[0]) if single else actions, stage + 1
 
     def save(self, path: str | Path) -> Path:

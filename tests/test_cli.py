@@ -17,7 +17,7 @@ from robust_rl.training import load_arrays
 from robust_rl.uncertainty import SETS
 from tests.worlds import TAXI, random_model
 
-COMMANDS = ["solve", "evaluate", "game", "calibrate", "bench", "runs", "envs", "sets", "frontier"]
+COMMANDS = ["solve", "evaluate", "game", "calibrate", "bench", "runs", "envs", "sets", "frontier", "offline", "vpo-bandit"]
 CLIFF = ["solve", "CliffWalking-v1", "--set", "tv", "--radius", "0.1", "--support", "reachable", "--discount", "0.99"]
 
 GAME = ["game", "fishery", "--equilibrium", "ce", "--set", "tv", "--support", "free", "--radius", "0.1"]
@@ -153,6 +153,30 @@ def test_frontier_leaves_its_table_and_pictures_and_resumes(tmp_path):
     assert "of another problem: its radii" in other.stderr
 
 
+@pytest.mark.parametrize("mode", ["offline", "online"])
+def test_vpo_bandit_compares_with_dpo_and_draws_both(mode, tmp_path):
+    pytest.importorskip("matplotlib")
+    command = ["vpo-bandit", "--mode", mode, "--arms", "4", "--alpha", "3", "--rounds", "12", "--repeats", "3", "--out", "run"]
+    done = call(*command, "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert set(found["suboptimality"]) == {"DPO (alpha = 0)", "VPO (alpha = 3)"}
+    low, high = found["difference"]["interval"]
+    assert low < found["difference"]["mean"] < high
+    assert ("regret" in found) == (mode == "online")
+    result = tmp_path / "run" / "result"
+    assert {"comparison.json", "comparison.safetensors", "comparison.png", "report.html"} <= {p.name for p in result.iterdir()}
+    assert json.loads((result / "comparison.json").read_text())["suboptimality"] == found["suboptimality"]
+    curves, _ = load_arrays(result / "comparison.safetensors")
+    assert curves["DPO (alpha = 0)"].shape == curves["VPO (alpha = 3)"].shape == (12, 3)
+    assert curves["VPO (alpha = 3)"][-1].mean() == pytest.approx(found["suboptimality"]["VPO (alpha = 3)"])
+    if mode == "online":
+        return
+    again = call(*command, cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert "less DPO" in again.stdout
+
+
 def test_shared_budgets_and_uncertain_rewards_have_flags(tmp_path):
     """A budget for all actions together is worth more than one for each; rewards that may be 0.01 lower, less."""
     pytest.importorskip("matplotlib")
@@ -266,6 +290,9 @@ def test_envs_and_sets_are_listed_for_machines_and_people():
         ([*CLIFF, "--set", "cvar", "--support", "nominal", "--s-rectangular"], "SRectangular shares the radius of a ball"),
         (["solve", "CliffWalking-v1", "--set", "none", "--discount", "0.9", "--s-rectangular"], "--set none has none"),
         (["solve", "nowhere.npz", *CLIFF[2:]], "no model file at nowhere.npz"),
+        (["vpo-bandit", "--mode", "offlin"], "mode='offlin' is not 'offline'"),
+        (["vpo-bandit", "--mode", "online", "--alpha", "0"], "alpha=0.0 is DPO itself"),
+        (["vpo-bandit", "--mode", "online", "--arms", "1"], "arms=1"),
         (["calibrate", "--simulator", "FrozenLake-v1", "--log", "nowhere.npz"], "no log at nowhere.npz"),
         (["calibrate", "--simulator", "FrozenLak-v1", "--log", "nowhere.npz"], "did you mean FrozenLake-v1"),
         (["calibrate", "--simulator", "CartPole-v1", "--log", "nowhere.npz"], "no transition table"),

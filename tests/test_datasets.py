@@ -93,6 +93,16 @@ def test_saved_data_come_back_bit_for_bit(tmp_path):
     assert loaded.observations.dtype == data.observations.dtype == np.float32
 
 
+def test_plain_arrays_in_a_file_are_read_by_their_names(tmp_path):
+    names = {"observations": S, "actions": A, "rewards": R, "next_observations": N}
+    np.savez(tmp_path / "plain.npz", **names, truncations=[[True, False], [False, False]], note=np.zeros(3))
+    read = datasets.read(tmp_path / "plain.npz")
+    assert same(read, datasets.from_arrays(S, A, R, N, truncations=[[True, False], [False, False]]))
+    np.savez(tmp_path / "part.npz", observations=S, actions=A)
+    with pytest.raises(FileFormatError, match="lacks rewards, next_observations"):
+        datasets.read(tmp_path / "part.npz")
+
+
 def test_a_pickle_in_a_file_is_not_executed(tmp_path):
     ran = []
 
@@ -114,8 +124,11 @@ def test_files_that_are_no_data_sets_are_refused(tmp_path):
     (tmp_path / "text.npz").write_text("hello")
     with pytest.raises(FileFormatError, match="cannot read"):
         datasets.load(tmp_path / "text.npz")
-    with pytest.raises(FileFormatError, match="cannot read"):
+    with pytest.raises(FileFormatError, match=r"no data set at .*missing.npz"):
         datasets.load(tmp_path / "missing.npz")
+    np.savez(tmp_path / "format.npz", format=np.array("robust-rl tabular model"))
+    with pytest.raises(FileFormatError, match="is not a robust-rl offline dataset; OfflineDataset.save writes one"):
+        datasets.load(tmp_path / "format.npz")
 
 
 @pytest.mark.parametrize(
@@ -169,7 +182,7 @@ def test_minari_data_sets_are_read_from_this_machine_only(tmp_path, monkeypatch)
             )
         )
     minari.create_dataset_from_buffers("logs/cartpole-v0", buffer=buffers, env="CartPole-v1", algorithm_name="random")
-    data = datasets.from_minari("logs/cartpole-v0")
+    data = datasets.read("logs/cartpole-v0")
     assert same(data, played)
     with pytest.raises(InvalidArgumentError, match="local ones: logs/cartpole-v0"):
         datasets.from_minari("logs/cartpole-v1")

@@ -4,8 +4,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import robust_rl as rr
-from robust_rl.errors import InvalidArgumentError
-from robust_rl.features import MAPS, Aggregation, FeatureMap, Hat, OneHot, Radial, Table, Tiles, check_simplex, describe
+from robust_rl.errors import FileFormatError, InvalidArgumentError
+from robust_rl.features import (
+    MAPS,
+    Aggregation,
+    FeatureMap,
+    Hat,
+    OneHot,
+    Radial,
+    Table,
+    Tiles,
+    check_simplex,
+    describe,
+    effective_features,
+    parse,
+)
 
 
 def logs(points, actions=(0, 1, 2)):
@@ -113,3 +126,51 @@ class Polynomial(FeatureMap):
 def test_what_is_off_the_simplex_is_refused_with_the_reason(make, message):
     with pytest.raises(InvalidArgumentError, match=message):
         make(np.array([0.0, 0.5, 1.0]), np.zeros(3, dtype=int))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("onehot", OneHot()),
+        ("onehot:16", OneHot(16)),
+        ("onehot:16:4", OneHot(16, 4)),
+        ("tiles:8", Tiles(8)),
+        ("hat:3", Hat(3)),
+        ("radial:4", Radial(4)),
+        ("radial:4:0.7", Radial(4, bandwidth=0.7)),
+    ],
+)
+def test_words_stand_for_maps(text, expected):
+    found = parse(text)
+    assert type(found) is type(expected)
+    assert describe(found) == describe(expected)
+
+
+def test_arrays_of_maps_come_from_files(tmp_path):
+    np.save(tmp_path / "groups.npy", [0, 1, 1])
+    np.save(tmp_path / "phi.npy", np.full((3, 2, 4), 0.25))
+    np.testing.assert_array_equal(parse(f"aggregation:{tmp_path / 'groups.npy'}").groups, [0, 1, 1])
+    assert parse(f"table:{tmp_path / 'phi.npy'}").dimension == 4
+    np.save(tmp_path / "off.npy", np.full((3, 2, 4), 0.5))
+    with pytest.raises(InvalidArgumentError, match="phi of row 0 sums to 2"):
+        parse(f"table:{tmp_path / 'off.npy'}")
+    np.save(tmp_path / "objects.npy", np.array([{}]))
+    for name in ("objects.npy", "missing.npy"):
+        with pytest.raises(FileFormatError, match=f"cannot read .*{name} as an array of features"):
+            parse(f"table:{tmp_path / name}")
+
+
+@pytest.mark.parametrize("text", ["tile:8", "tiles", "tiles:eight", "tiles:8:2", "onehot:1:2:3", "radial:4:wide", "table", ""])
+def test_unknown_words_list_the_known_ones(text):
+    with pytest.raises(InvalidArgumentError, match=r"aren't known; give one of onehot.*, tiles:BINS, .*radial:BINS"):
+        parse(text)
+    with pytest.raises(InvalidArgumentError, match="bins=0"):
+        parse("tiles:0")
+
+
+def test_effective_features_of_indicators_are_effective_pairs():
+    """One-hot features are met as often as their pair is visited; a constant map meets all its features alike."""
+    data = rr.datasets.collect(rr.envs.make("FrozenLake-v1"), None, 50, seed=0)
+    pairs = data.statistics().effective_pairs[:4]
+    np.testing.assert_allclose(effective_features(OneHot(16, 4), data, 4), pairs, rtol=1e-12)
+    np.testing.assert_allclose(effective_features(Table(np.full((16, 4, 8), 1 / 8)), data, 4), 8.0, rtol=1e-12)

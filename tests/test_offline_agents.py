@@ -80,20 +80,35 @@ def test_is_rolled_out_by_collect():
         np.testing.assert_array_equal(played.actions[rows], agent.predict(played.observations[rows], h)[0])
 
 
-def test_against_shift_the_robust_agent_ends_above_the_nominal_one():
-    """The simulated linear model at its largest shift: the goal's factor of the first decision turns into the fail state."""
-    model, target = rr.envs.simulated_linear(0.3), rr.envs.simulated_linear(0.3, q=1.0)
+def test_under_the_largest_shift_robust_agents_end_above_the_nominal_one_and_cross_it_where_two_plans_tie():
+    """The simulated linear model: the goal's factor of the first decision turns into the fail state with probability q.
+
+    The first decision is bold (a = 1, 1, 1, 1) or cautious (all -1). Each returns 2 (1 - q) e + (1 - e) V, with V = 1.25 from the
+    middle on, whence they tie at q = 1 - V / 2 = 0.375, and any two averages of the two cross there.
+    """
+    model, states = rr.envs.simulated_linear(0.2), np.arange(5)
+    shifted = [rr.envs.simulated_linear(0.2, q=q) for q in (0.0, 0.375, 1.0)]
     radius = np.zeros((3, 4))
     radius[0, 3] = 0.5
-    returns = {"nominal": [], "robust": []}
-    for seed in range(10):
+    returns = {"PEVI": [], "DROP": [], "DROP-V": []}
+    for seed in range(30):
         data = rr.datasets.from_arrays(*model.sample(100, np.random.default_rng(seed)))
-        for name, uncertainty in (("nominal", None), ("robust", ball(radius))):
-            agent = rr.DROP(data, uncertainty, features=Table(model.phi), horizon=3, ridge=0.1, penalty=0.1).learn()
-            policy = agent.solution.policy(np.arange(5))
-            returns[name].append(rr.solvers.linear_values(target, None, policy).value[0, 0])
-    print({name: (np.mean(values), np.std(values)) for name, values in returns.items()})
-    assert np.mean(returns["robust"]) > np.mean(returns["nominal"]) + 0.1
+        for name, values in returns.items():
+            kind, uncertainty = rr.DROPV if name == "DROP-V" else rr.DROP, None if name == "PEVI" else ball(radius)
+            agent = kind(data, uncertainty, features=Table(model.phi), horizon=3, ridge=0.1, penalty=1.0).learn()
+            policy = agent.solution.policy(states)
+            values.append([rr.solvers.linear_values(target, None, policy).value[0, 0] for target in shifted])
+    ends = {}
+    for name, values in returns.items():
+        half = 1.96 * np.std(values, axis=0, ddof=1) / np.sqrt(len(values))
+        ends[name] = np.mean(values, axis=0) - half, np.mean(values, axis=0) + half
+    print(ends)
+    (nominal_low, nominal_high) = ends["PEVI"]
+    for name in ("DROP", "DROP-V"):
+        low, high = ends[name]
+        assert low[2] > nominal_high[2]
+        assert high[0] < nominal_low[0]
+        np.testing.assert_allclose(np.mean(returns[name], axis=0)[1], np.mean(returns["PEVI"], axis=0)[1], atol=2e-3)
 
 
 class Own(FeatureMap):

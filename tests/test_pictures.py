@@ -75,3 +75,17 @@ def test_estimates_print_their_kind():
     assert str(Estimate(1, 1, 1)) == "1.00"
     assert str(Estimate(-3.5, 2, kind="ties")) == "-3.50 to 2.00"
     assert str(Estimate(9.5, 10.5, 10, kind="interval")) == "10.00 ± 0.500"
+
+
+@pytest.mark.parametrize("repeats", [2, 5, 40])
+def test_bands_are_students_intervals(repeats):
+    from scipy import stats
+
+    values = np.random.default_rng(repeats).normal(size=(3, repeats))
+    middle, half = pictures.mean_interval(values)
+    for row, m, h in zip(values, middle, half, strict=True):
+        assert (m - h, m + h) == pytest.approx(stats.t.interval(0.95, repeats - 1, row.mean(), stats.sem(row)))
+    figure = pictures.mean_bands({"one": {"a": values}, "two": {"a": values, "b": values + 1}}, "round")
+    assert [len(axes.lines) for axes in figure.axes] == [1, 2]
+    np.testing.assert_array_equal(figure.axes[1].lines[1].get_ydata(), (values + 1).mean(axis=1))
+    assert pictures.mean_interval(values[:, :1])[1].tolist() == [0, 0, 0]

@@ -4,6 +4,8 @@ import gymnasium
 import pytest
 
 import robust_rl as rr
+from robust_rl.alignment import BanditLearner
+from robust_rl.envs import PreferenceBandit
 from robust_rl.frontiers import FrontierPlanner
 from robust_rl.solvers import (
     BackwardInduction,
@@ -33,6 +35,15 @@ def torch_regression():
     return LinearRegression()
 
 
+def rfqi():
+    pytest.importorskip("torch")
+    from robust_rl.solvers.rfqi import RFQISolver
+
+    data = log(0, horizon=7)
+    problem = rr.solvers.rfqi_problem(data, BALL, v_min=0.0)
+    return RFQISolver(problem, data, hidden=(8,), iterations=20, updates=3, dual_updates=2, batch_size=32)
+
+
 def by(method, model=None, ball=BALL, discount=0.97):
     """A planner that is far from done after eight steps."""
     model = random_model(3, states=30, masked=False) if model is None else model
@@ -42,6 +53,11 @@ def by(method, model=None, ball=BALL, discount=0.97):
 def offline(kind):
     data = log(0, horizon=7)
     return lambda: kind(linear_problem(data, BALL, features=rr.features.OneHot(5, 2), horizon=7), data)
+
+
+def vpo_bandit(mode, **options):
+    bandits = [PreferenceBandit(arms=4, contexts=2, seed=seed) for seed in (0, 1)]
+    return lambda: BanditLearner(bandits, [3, 4], mode=mode, alpha=[1.0, 0.0], beta=0.5, **options)
 
 
 TRAINABLES = {
@@ -71,6 +87,10 @@ TRAINABLES = {
     "DR-NVI": lambda: DRNVISolver(random_game(0, 2, staged=False).replace(horizon=7), rr.KL(0.1), equilibrium="ce"),
     "zero-sum Shapley iteration": lambda: ZeroSumIteration(zero_sum_game(0), rr.KL(0.1), discount=0.9, tol=1e-6),
     "frontier": lambda: FrontierPlanner(random_model(0), BALL, [0.0, 0.05, 0.1, 0.2], discount=0.9),
+    "RFQI": rfqi,
+    "VPO on a bandit, offline": vpo_bandit("offline"),
+    "VPO on a bandit, online": vpo_bandit("online", calibration="chosen", schedule="sqrt"),
+    "VPO on a bandit, bounded": vpo_bandit("online", optimiser="bounded"),
     "torch optimiser loop": torch_regression,
 }
 

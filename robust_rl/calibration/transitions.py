@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from robust_rl.errors import FileFormatError, InvalidArgumentError
+from robust_rl.models.npz import read_arrays
 
 COLUMNS = (("states", "actions", "next_states"), ("observations", "actions", "next_observations"))
 FORMS = (
@@ -59,13 +59,7 @@ def count_transitions(data: Any, shape: tuple[int, int] | None) -> tuple[sparse.
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            content = {name: file[name] for name in ("counts", *sum(COLUMNS, ())) if name in file}
-    except FileNotFoundError:
-        raise FileFormatError(f"no log at {path}; give the path of an .npz file with {FORMS}") from None
-    except (OSError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
-        raise FileFormatError(f"{path} is no .npz file of plain arrays: {error}") from error
+    content = read_arrays(path, "log", ("counts", *sum(COLUMNS, ())))
     if not content:
         raise FileFormatError(f"{path} holds none of the names of a log; give {FORMS}")
     return content

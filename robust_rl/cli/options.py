@@ -135,6 +135,25 @@ def _radius(text: str) -> float:
         raise InvalidArgumentError(f"--radius {text!r} is not a number, such as 0.1, or player_0=0.1,player_1=0.05") from None
 
 
+def number_or_word(flag: str, text: str, *words: str) -> float | str:
+    """Return the number that a flag was given, or the word."""
+    if text in words:
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        raise InvalidArgumentError(f"{flag} {text!r} is neither a number nor {' or '.join(words)}") from None
+
+
+def bounds(flag: str, text: str) -> tuple[float, float]:
+    """Return the two numbers of ``low,high``."""
+    try:
+        low, high = map(float, text.split(","))
+    except ValueError:
+        raise InvalidArgumentError(f"{flag} {text!r} isn't two numbers, such as 0,1") from None
+    return low, high
+
+
 def _kernels(name: str, radius: float | None, support: str | None, intervals: Interval | None) -> RectangularSet | None:
     if name == "none":
         return None

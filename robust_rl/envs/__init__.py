@@ -2,6 +2,8 @@
 
 from robust_rl.envs import games
 from robust_rl.envs.blackjack import blackjack_table
+from robust_rl.envs.discretize import Discretize, discretize, is_discretized
+from robust_rl.envs.domains.put import american_put_features
 from robust_rl.envs.linear import random_linear, simulated_linear
 from robust_rl.envs.mixing import mix
 from robust_rl.envs.noise import ActionNoise, ObservationNoise, with_action_noise
@@ -17,15 +19,19 @@ register()
 
 __all__ = [
     "ActionNoise",
+    "Discretize",
     "ObservationNoise",
     "PhysicsShift",
     "Preference",
     "PreferenceBandit",
     "Segment",
     "SegmentPreferences",
+    "american_put_features",
     "blackjack_table",
     "bradley_terry",
+    "discretize",
     "games",
+    "is_discretized",
     "make",
     "mix",
     "parse_env_arg",

@@ -39,9 +39,15 @@ OURS = {
     "robust_rl/GridWorld-v0": Registered("gridworld", "25 states; walk to the goal, past a trap; deterministic"),
     "robust_rl/Garnet-v0": Registered("garnet", "100 states; random sparse model, drawn from seed"),
     "robust_rl/GamblersRuin-v0": Registered("gamblers_ruin", "101 states; stake capital until it is gone or doubled", None),
+    "robust_rl/AmericanPut-v0": Registered(
+        "american_put", "602 states; exercise a put or wait for a lower price; horizon 20", 20
+    ),
 }
 PREFERENCES = {
-    "robust_rl/PreferenceBandit-v0": ("robust_rl.envs.preferences:PreferenceBandit", "10 responses; only comparisons are told"),
+    "robust_rl/PreferenceBandit-v0": (
+        "robust_rl.envs.preferences:PreferenceBandit",
+        "2 states; a question with 10 responses, and the end",
+    ),
 }
 """Ids whose environments are classes of their own: entry point and description."""
 GYMNASIUM = {
@@ -85,7 +91,8 @@ def register() -> None:
 
 def tabular_ids() -> dict[str, str]:
     """Return the registered ids that have a transition table, each with a description of one line; ours first."""
-    known = {env_id: entry.description for env_id, entry in OURS.items()} | GYMNASIUM
+    known = {env_id: entry.description for env_id, entry in OURS.items()}
+    known |= {env_id: description for env_id, (_, description) in PREFERENCES.items()} | GYMNASIUM
     return {env_id: description for env_id, description in known.items() if env_id in gymnasium.registry}
 
 

@@ -4,7 +4,8 @@ A change is, in this order of look-up,
 
 1. ``action_noise`` or ``observation_noise``: a wrapper of :mod:`robust_rl.envs.noise`;
 2. an argument of the environment's constructor, as FrozenLake's ``is_slippery``: the environment is made with it;
-3. a number among the attributes of an environment without a table, as CartPole's ``length``: set by :class:`PhysicsShift`.
+3. a number among the attributes of an environment without a table, as CartPole's ``length``, or of one that was discretised:
+   set by :class:`PhysicsShift`.
 """
 
 from __future__ import annotations
@@ -96,6 +97,10 @@ class PhysicsShift(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs)
             (checks.positive if name in POSITIVE else checks.number)(name, value)
             setattr(env.unwrapped, name, value)
         _recompute(env.unwrapped)
+
+    def shift_table(self, model: TabularMDP) -> TabularMDP:
+        """Return the table of a discretised environment as it is: it was sampled from the attributes set here."""
+        return model
 
 
 def physical_attributes(env: gymnasium.Env[Any, Any]) -> list[str]:

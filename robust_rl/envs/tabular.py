@@ -39,7 +39,8 @@ def tabular(
         An environment with a transition table (``robust-rl envs`` lists ids), an id, or a model, which is handed through.
         Wrappers are honoured from the inside out: one with a method ``shift_table(model) -> TabularMDP`` changes the model, and
         those of Gymnasium that only watch or render are passed. A time limit is passed too, and so ignored: the model's episodes
-        end in terminal states only.
+        end in terminal states only. One with a method ``table() -> TabularMDP`` brings the model itself, as
+        :class:`robust_rl.envs.Discretize` does; that of a grid is an approximation.
     rewards : {"transition", "expected"}
         Keep r(s,a,s'), or reduce it to r(s,a), in which case an adversary moves only the value.
     **env_kwargs
@@ -81,8 +82,11 @@ def tabular(
 
 
 def _model(env: gymnasium.Env[Any, Any]) -> TabularMDP:
-    model = _base_model(env.unwrapped)
-    for wrapper in reversed(_wrappers(env)):
+    wrappers = _wrappers(env)
+    grid = next((i for i, wrapper in enumerate(wrappers) if hasattr(wrapper, "table")), None)
+    owner: Any = None if grid is None else wrappers[grid]
+    model = _base_model(env.unwrapped) if owner is None else owner.table()  # what is inside the owner is part of its table
+    for wrapper in reversed(wrappers[:grid]):
         if type(wrapper) in HARMLESS:
             continue
         if not hasattr(wrapper, "shift_table"):

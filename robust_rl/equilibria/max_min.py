@@ -24,14 +24,14 @@ No answer is trusted: x is clipped and renormalised, and x and the multipliers y
     min_j P_j x  <=  optimum  <=  max_a [ y P - w G ](a),                                                           (2)
 
 so that what rounding has spoiled is seen, and goes to HiGHS. Loops are written out: on games this small an array expression
-costs as much as a pivot.
+costs as much as a pivot. A row's entries are padded to fours, which are eliminated by one instruction each.
 
 ======  ===============  ============================================
 symbol  here             meaning, shape
 ======  ===============  ============================================
 P       objectives       (k, n)
 G       incentives       (m, n)
-T       tableau          (k + m + 1, n + 1): objectives but one, incentives, the sum, costs; last the right side
+T       tableau          (k + m + 1, n + 1): objectives but one, incentives, the sum, costs; column n is the right side
 ======  ===============  ============================================
 
 References: Lemke (1954) for the dual simplex; Bland (1977).
@@ -41,7 +41,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from robust_rl._numba import njit
+from robust_rl._numba import njit, subtract_four
 
 FEASIBLE = 1e-11  # how negative a basic variable may stay; entries are at most 1
 PIVOT = 1e-9  # smaller entries are rounding
@@ -57,12 +57,13 @@ def fill_tableau(objectives, incentives, tableau, basic, nonbasic):  # type: ign
     for j in range(k):
         most = objectives[j, 0]
         for a in range(1, n):
-            most = max(most, objectives[j, a])
-        if most < least:
-            first, least = j, most
+            value = objectives[j, a]
+            most = value if value > most else most
+        lower = most < least
+        first, least = j if lower else first, most if lower else least
     star, row = 0, 0
-    while objectives[first, star] < least:
-        star += 1
+    for a in range(n - 1, -1, -1):
+        star = a if objectives[first, a] == least else star
     for j in range(k):
         if j != first:  # t <= P_j x, with t = P_0 x - s_0
             at_star = objectives[first, star] - objectives[j, star]
@@ -84,59 +85,63 @@ def fill_tableau(objectives, incentives, tableau, basic, nonbasic):  # type: ign
 
 
 @njit
-def leaving_row(tableau, basic, rows, bland):  # type: ignore[no-untyped-def]
+def leaving_row(tableau, basic, rows, n, bland):  # type: ignore[no-untyped-def]
     """The most negative basic variable, or of the least index by Bland's rule; -1 where none is negative."""
-    chosen, n = -1, tableau.shape[1] - 1
-    lowest = -FEASIBLE
+    chosen, lowest = -1, -FEASIBLE
+    if bland:
+        for r in range(rows):
+            if tableau[r, n] < -FEASIBLE and (chosen < 0 or basic[r] < basic[chosen]):
+                chosen = r
+        return chosen
     for r in range(rows):
         value = tableau[r, n]
-        if bland:
-            if value < -FEASIBLE and (chosen < 0 or basic[r] < basic[chosen]):
-                chosen = r
-        elif value < lowest:
-            chosen, lowest = r, value
+        lower = value < lowest
+        chosen, lowest = r if lower else chosen, value if lower else lowest
     return chosen
 
 
 @njit
 def entering_column(row, costs, nonbasic, bland):  # type: ignore[no-untyped-def]
     """The least ratio of reduced cost to pivot keeps all reduced costs non-negative; -1 where the row has no pivot."""
-    chosen, least = -1, np.inf
-    for c in range(len(nonbasic)):
-        if row[c] < -PIVOT:
-            ratio = -max(costs[c], 0.0) / row[c]
-            if ratio < least - EQUAL:
-                chosen, least = c, ratio
-            elif ratio < least + EQUAL and (nonbasic[c] < nonbasic[chosen] if bland else row[c] < row[chosen]):
-                chosen, least = c, min(ratio, least)
+    n, least = len(nonbasic), np.inf
+    for c in range(n):
+        ratio = max(costs[c], 0.0) / max(-row[c], PIVOT)
+        least = ratio if row[c] < -PIVOT and ratio < least else least
+    chosen, largest = -1, PIVOT
+    for c in range(n):
+        among = -row[c] > PIVOT and max(costs[c], 0.0) <= (least + EQUAL) * -row[c]
+        if bland:
+            chosen = c if among and (chosen < 0 or nonbasic[c] < nonbasic[chosen]) else chosen
+        else:
+            better = among and -row[c] > largest
+            chosen, largest = c if better else chosen, -row[c] if better else largest
     return chosen, least
 
 
 @njit
 def pivot(tableau, rows, row, column):  # type: ignore[no-untyped-def]
     """Exchange a basic and a nonbasic variable."""
-    inverse, source = 1.0 / tableau[row, column], tableau[row]
-    for c in range(len(source)):
-        source[c] *= inverse
-    source[column] = inverse
+    width, inverse = tableau.shape[1], 1.0 / tableau[row, column]
     for r in range(rows + 1):
-        factor = tableau[r, column]
+        factor = tableau[r, column] * inverse
         if r != row and factor != 0.0:
-            target = tableau[r]
-            target[column] = 0.0
-            for c in range(len(source)):
-                target[c] -= factor * source[c]
+            for c in range(0, width, 4):
+                subtract_four(tableau, r, row, factor, c)
+            tableau[r, column] = -factor
+    for c in range(width):
+        tableau[row, c] *= inverse
+    tableau[row, column] = inverse
 
 
 @njit
 def dual_simplex(objectives, incentives, tableau, basic, nonbasic):  # type: ignore[no-untyped-def]
     """Solve (1) in place; False where rounding stopped it."""
-    rows = len(objectives) + len(incentives)
+    rows, n = len(objectives) + len(incentives), objectives.shape[1]
     fill_tableau(objectives, incentives, tableau, basic, nonbasic)
     stalled, patience = 0, 2 * rows + 10
-    for _ in range(50 * (rows + objectives.shape[1])):
+    for _ in range(50 * (rows + n)):
         bland = stalled > patience
-        row = leaving_row(tableau, basic, rows, bland)
+        row = leaving_row(tableau, basic, rows, n, bland)
         if row < 0:
             return True
         column, ratio = entering_column(tableau[row], tableau[rows], nonbasic, bland)
@@ -149,53 +154,51 @@ def dual_simplex(objectives, incentives, tableau, basic, nonbasic):  # type: ign
 
 
 @njit
-def read_solution(objectives, incentives, tableau, basic, nonbasic, x, y, w):  # type: ignore[no-untyped-def]
-    """Write x (n,), y (k,) and w (m,), clipped and renormalised, and return the difference of the two sides of (2)."""
+def read_solution(objectives, incentives, tableau, basic, nonbasic, x, primal, dual):  # type: ignore[no-untyped-def]
+    """Write x (n,) and, after n reduced costs, (y, w) in ``dual``, clipped and renormalised; return the two sides of (2)."""
     k, n = objectives.shape
     rows = k + len(incentives)
-    for part in (x, y, w):
-        for i in range(len(part)):
-            part[i] = 0.0
+    for i in range(n + rows):
+        primal[i], dual[i] = 0.0, 0.0
     for r in range(rows):
-        if basic[r] < n:
-            x[basic[r]] = max(tableau[r, n], 0.0)
+        primal[basic[r]] = max(tableau[r, n], 0.0)
     for c in range(n):
-        variable, cost = nonbasic[c], max(tableau[rows, c], 0.0)
-        if variable >= n + k:
-            w[variable - n - k] = cost
-        elif variable >= n:
-            y[variable - n] = cost
+        dual[nonbasic[c]] = max(tableau[rows, c], 0.0)
     if k == 1:
-        y[0] = 1.0
-    for part in (x, y):
-        total = 0.0
-        for i in range(len(part)):
-            total += part[i]
-        for i in range(len(part)):
-            part[i] /= total
+        dual[n] = 1.0
+    primal_sum, dual_sum = 0.0, 0.0
+    for a in range(n):
+        primal_sum += primal[a]
+    for j in range(k):
+        dual_sum += dual[n + j]
+    primal_scale, dual_scale = 1.0 / primal_sum, 1.0 / dual_sum
+    for a in range(n):
+        x[a] = primal[a] * primal_scale
+    for j in range(k):
+        dual[n + j] *= dual_scale
     lower = np.inf
     for j in range(k):
         total = 0.0
         for a in range(n):
             total += objectives[j, a] * x[a]
         lower = min(lower, total)
-    return upper_bound(objectives, incentives, y, w, tableau[rows]) - lower
+    return lower, upper_bound(objectives, incentives, dual, tableau[rows])
 
 
 @njit
-def upper_bound(objectives, incentives, y, w, sums):  # type: ignore[no-untyped-def]
+def upper_bound(objectives, incentives, dual, sums):  # type: ignore[no-untyped-def]
     """The right-hand side of (2); ``sums`` is scratch."""
-    n = objectives.shape[1]
+    k, n = objectives.shape
     for a in range(n):
-        sums[a] = 0.0
-    for j in range(len(y)):
-        if y[j] != 0.0:
+        total = 0.0
+        for j in range(k):
+            total += dual[n + j] * objectives[j, a]
+        sums[a] = total
+    for d in range(len(incentives)):
+        w = dual[n + k + d]
+        if w != 0.0:
             for a in range(n):
-                sums[a] += y[j] * objectives[j, a]
-    for d in range(len(w)):
-        if w[d] != 0.0:
-            for a in range(n):
-                sums[a] -= w[d] * incentives[d, a]
+                sums[a] -= w * incentives[d, a]
     highest = sums[0]
     for a in range(1, n):
         highest = max(highest, sums[a])

@@ -42,26 +42,34 @@ def correlated_equilibria(payoffs: Array, num_actions: NDArray[np.intp], correla
     return policies
 
 
-def matrix_games(payoffs: Array) -> tuple[Array, Array]:
-    """Optimal strategies (K, A) and (K, B) of (K, A, B)."""
+def matrix_games(payoffs: Array) -> tuple[Array, Array, Array]:
+    """Values (K,) and optimal strategies (K, A) and (K, B) of (K, A, B)."""
     count, rows, columns = payoffs.shape
-    x, y, solved = np.empty((count, rows)), np.empty((count, columns)), np.empty(count, dtype=np.bool_)
+    values, x, y = np.empty(count), np.empty((count, rows)), np.empty((count, columns))
+    solved = np.empty(count, dtype=np.bool_)
 
     def block(first: int, last: int) -> None:
         part = slice(first, last)
-        solve_matrices(payoffs[part], x[part], y[part], solved[part])
+        solve_matrices(payoffs[part], values[part], x[part], y[part], solved[part])
 
     run_blocks(block, blocks(count))
     for k in np.flatnonzero(~solved):
         scaled = payoffs[k].T - payoffs[k].min()
         x[k], y[k] = highs.max_min(scaled / (scaled.max() or 1.0), np.empty((0, rows)))
-    return x, y
+        values[k] = x[k] @ payoffs[k] @ y[k]
+    return values, x, y
 
 
 def blocks(count: int) -> list[int]:
     """Bounds of equal parts, one a thread; one part where there are few games."""
     parts = num_threads() if count >= 64 else 1
     return [count * part // parts for part in range(parts + 1)]
+
+
+@njit
+def padded(width):  # type: ignore[no-untyped-def]
+    """The next multiple of four."""
+    return (width + 3) // 4 * 4
 
 
 @njit
@@ -127,9 +135,10 @@ def solve_games(payoffs, num_actions, correlated, rule, m, policies, solved):  #
     """Solve games one after another in the same memory; ``solved`` says where the answer is accurate."""
     n, joint = payoffs.shape[1:]
     scaled, objectives, incentives = np.empty((n, joint)), np.empty((n, joint)), np.empty((m, joint))
-    tableau = np.empty((n + m + 1, joint + 1))
+    tableau = np.zeros((n + m + 1, padded(joint + 1)))
     basic, nonbasic = np.empty(n + m, dtype=np.intp), np.empty(joint, dtype=np.intp)
-    y, w, gains = np.empty(n), np.empty(m), np.empty((num_actions.max(), num_actions.max()))
+    primal, dual = np.empty(joint + n + m), np.empty(joint + n + m)
+    gains = np.empty((num_actions.max(), num_actions.max()))
     for k in range(len(payoffs)):
         pure = -1
         if rule == ANY:
@@ -148,40 +157,42 @@ def solve_games(payoffs, num_actions, correlated, rule, m, policies, solved):  #
         part = objectives[:count]
         solved[k] = dual_simplex(part, incentives, tableau, basic, nonbasic)
         if solved[k]:
-            apart = read_solution(part, incentives, tableau, basic, nonbasic, policies[k], y[:count], w)
+            lower, upper = read_solution(part, incentives, tableau, basic, nonbasic, policies[k], primal, dual)
             worst = regret(scaled, policies[k], num_actions, correlated, gains)
-            solved[k] = worst <= ACCURATE and (rule == ANY or abs(apart) <= ACCURATE)
+            solved[k] = worst <= ACCURATE and (rule == ANY or abs(upper - lower) <= ACCURATE)
 
 
 @njit
-def solve_matrices(payoffs, x, y, solved):  # type: ignore[no-untyped-def]
+def solve_matrices(payoffs, values, x, y, solved):  # type: ignore[no-untyped-def]
     """Solve matrix games one after another in the same memory."""
     rows, columns = payoffs.shape[1:]
-    objectives, incentives, w = np.empty((columns, rows)), np.empty((0, rows)), np.empty(0)
-    tableau = np.empty((columns + 1, rows + 1))
+    objectives, incentives = np.empty((columns, rows)), np.empty((0, rows))
+    tableau = np.zeros((columns + 1, padded(rows + 1)))
     basic, nonbasic = np.empty(columns, dtype=np.intp), np.empty(rows, dtype=np.intp)
+    primal, dual = np.empty(rows + columns), np.empty(rows + columns)
     for k in range(len(payoffs)):
         if rows == columns == 2:
-            solve_two_by_two(payoffs[k], x[k], y[k])
-            solved[k] = True
+            values[k], solved[k] = solve_two_by_two(payoffs[k], x[k], y[k]), True
             continue
         low, high = payoffs[k, 0, 0], payoffs[k, 0, 0]
         for a in range(rows):
             for b in range(columns):
                 low, high = min(low, payoffs[k, a, b]), max(high, payoffs[k, a, b])
-        inverse = 1.0 / (high - low) if high > low else 1.0
+        span = high - low if high > low else 1.0
+        inverse = 1.0 / span
         for a in range(rows):
             for b in range(columns):
                 objectives[b, a] = (payoffs[k, a, b] - low) * inverse
         solved[k] = dual_simplex(objectives, incentives, tableau, basic, nonbasic)
         if solved[k]:
-            apart = read_solution(objectives, incentives, tableau, basic, nonbasic, x[k], y[k], w)
-            solved[k] = abs(apart) <= 1e-12
+            lower, upper = read_solution(objectives, incentives, tableau, basic, nonbasic, x[k], primal, dual)
+            y[k] = dual[rows:]
+            values[k], solved[k] = low + lower * span, abs(upper - lower) <= 1e-12
 
 
 @njit
 def solve_two_by_two(payoff, x, y):  # type: ignore[no-untyped-def]
-    """Write optimal strategies: a saddle point, or else those that leave the other side indifferent."""
+    """Write optimal strategies, a saddle point or else those that leave the other side indifferent; return the value."""
     floors = min(payoff[0, 0], payoff[0, 1]), min(payoff[1, 0], payoff[1, 1])
     ceilings = max(payoff[0, 0], payoff[1, 0]), max(payoff[0, 1], payoff[1, 1])
     if max(floors) == min(ceilings):
@@ -191,16 +202,5 @@ def solve_two_by_two(payoff, x, y):  # type: ignore[no-untyped-def]
         left, right = payoff[0, 0] - payoff[1, 0], payoff[1, 1] - payoff[0, 1]
         x[0], y[0] = lower / (upper + lower), right / (left + right)
     x[1], y[1] = 1.0 - x[0], 1.0 - y[0]
-
-
-@njit
-def worths(payoffs, x, y):  # type: ignore[no-untyped-def]
-    """What x earns against y in each game: (K, A, B), (K, A), (K, B) -> (K,)."""
-    worth = np.zeros(len(payoffs))
-    for k in range(len(payoffs)):
-        for a in range(payoffs.shape[1]):
-            total = 0.0
-            for b in range(payoffs.shape[2]):
-                total += payoffs[k, a, b] * y[k, b]
-            worth[k] += x[k, a] * total
-    return worth
+    first, second = y[0] * payoff[0, 0] + y[1] * payoff[0, 1], y[0] * payoff[1, 0] + y[1] * payoff[1, 1]
+    return x[0] * first + x[1] * second

@@ -11,7 +11,7 @@ from robust_rl.equilibria.checks import Array, as_kind, as_matrices, as_payoffs,
 from robust_rl.equilibria.gaps import regrets
 from robust_rl.equilibria.max_entropy import max_entropy
 from robust_rl.equilibria.nash import nash_equilibria
-from robust_rl.equilibria.programs import correlated_equilibria, matrix_games, ranges, worths
+from robust_rl.equilibria.programs import correlated_equilibria, matrix_games, ranges
 from robust_rl.errors import ConvergenceError, InvalidArgumentError
 
 
@@ -132,6 +132,4 @@ def zero_sum(payoffs: ArrayLike) -> tuple[Array, Array, Array]:
     >>> values.round(6), x.round(6), y.round(6)
     (array([0.142857]), array([[0.428571, 0.571429]]), array([[0.285714, 0.714286]]))
     """
-    games = as_matrices(payoffs)
-    x, y = matrix_games(games)
-    return worths(games, x, y), x, y
+    return matrix_games(as_matrices(payoffs))

@@ -10,8 +10,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import zipfile
-import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -21,6 +19,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from robust_rl.errors import FileFormatError
+from robust_rl.models.npz import read_arrays
 
 if TYPE_CHECKING:
     from robust_rl.models.tabular import TabularMDP
@@ -183,13 +182,7 @@ def _with_suffix(path: Path) -> Path:
 def read_npz(path: Path, kind: str, writer: str) -> Mapping[str, NDArray[Any]]:
     """Return the arrays of a file of this format. Raises FileFormatError naming what writes one."""
     path = _with_suffix(path)
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except FileNotFoundError:
-        raise FileFormatError(f"no model file at {path}") from None
-    except (OSError, ValueError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
-        raise FileFormatError(f"{path} is not a readable model file: {error}") from error
+    arrays = read_arrays(path, "model file")
     if str(arrays.get("format")) != kind:
         raise FileFormatError(f"{path} is not a {kind} file; write one with {writer}")
     version = arrays.get("version", np.array(""))

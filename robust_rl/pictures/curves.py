@@ -1,10 +1,12 @@
-"""Curves: how the certificate closes, and what a policy returns as the world shifts."""
+"""Curves: how the certificate closes, what a policy returns as the world shifts, and repeated runs as bands."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.special import stdtrit
 
 from robust_rl.pictures.canvas import INK, NOMINAL, ROBUST, figure, tidy
 from robust_rl.solvers import Solution
@@ -89,3 +91,35 @@ def _as_numbers(columns: tuple[str, ...]) -> list[float] | None:
         return [float(column) for column in columns]
     except ValueError:
         return None
+
+
+def mean_bands(panels: Mapping[str, Mapping[str, np.ndarray]], xlabel: str) -> Figure:
+    """Draw repeated curves as means with their 95 % intervals (Student's t).
+
+    Parameters
+    ----------
+    panels : mapping
+        Title of a panel -> name of a curve -> values, (steps, repeats), from step 1 on. With one repeat there is no band.
+    xlabel : str
+        What a step is.
+    """
+    made, axes = figure(1, len(panels), 5.0 * len(panels), 3.8)
+    for panel, (title, curves) in zip(axes[0], panels.items(), strict=True):
+        for (name, values), colour in zip(curves.items(), COLOURS, strict=False):
+            middle, half = mean_interval(values)
+            steps = np.arange(1, len(values) + 1)
+            panel.fill_between(steps, middle - half, middle + half, color=colour, alpha=0.18, linewidth=0)
+            panel.plot(steps, middle, "o" if len(steps) == 1 else "-", color=colour, linewidth=1.8, label=name)
+        panel.set(xlabel=xlabel, title=title, ylim=(0, None))
+        panel.legend(frameon=False)
+        tidy(panel)
+    return made
+
+
+def mean_interval(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return means over the last axis and half the width of their 95 % interval (Student's t; 0 for one repeat)."""
+    repeats = values.shape[-1]
+    if repeats == 1:
+        return values[..., 0], np.zeros(values.shape[:-1])
+    half = stdtrit(repeats - 1, 0.975) * values.std(axis=-1, ddof=1) / np.sqrt(repeats)
+    return values.mean(axis=-1), half

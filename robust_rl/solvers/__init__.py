@@ -1,12 +1,17 @@
-"""Planners and learners: one file an algorithm, each a Trainable, and :func:`solve` over the planners."""
+"""Planners and learners: one file an algorithm, each a Trainable, and :func:`solve` over the planners.
+
+:class:`robust_rl.solvers.rfqi.RFQISolver` is imported from its module, since it needs torch.
+"""
 
 from robust_rl.solvers.backward_induction import BackwardInduction
 from robust_rl.solvers.bellman import BellmanOperator
 from robust_rl.solvers.certificate import Certificate
+from robust_rl.solvers.concentrability import Coverage, coverage
 from robust_rl.solvers.critical import Change, CriticalRadii, critical_radii
 from robust_rl.solvers.dr_nvi import DRNVISolver
 from robust_rl.solvers.drop import DROPSolver
 from robust_rl.solvers.drop_v import DROPVSolver
+from robust_rl.solvers.drvi_lcb import CountedValues, drvi_lcb
 from robust_rl.solvers.episodic_q_learning import EpisodicQLearning
 from robust_rl.solvers.game_gaps import BestResponse, RobustGap, best_response, game_value, robust_gap
 from robust_rl.solvers.game_solution import GameSolution
@@ -16,6 +21,7 @@ from robust_rl.solvers.linear_problem import LinearProblem, LinearSolution, line
 from robust_rl.solvers.planning import planner, solve
 from robust_rl.solvers.policy_evaluation import policy_value
 from robust_rl.solvers.q_learning import QLearning
+from robust_rl.solvers.rfqi_problem import RFQIProblem, RFQISolution, rfqi_problem
 from robust_rl.solvers.sensitivity import Sensitivity, radius_sensitivity
 from robust_rl.solvers.solution import Solution
 from robust_rl.solvers.value_iteration import ValueIteration
@@ -27,6 +33,8 @@ __all__ = [
     "BestResponse",
     "Certificate",
     "Change",
+    "CountedValues",
+    "Coverage",
     "CriticalRadii",
     "DRNVISolver",
     "DROPSolver",
@@ -38,6 +46,8 @@ __all__ = [
     "LinearSolution",
     "LinearValues",
     "QLearning",
+    "RFQIProblem",
+    "RFQISolution",
     "RobustGap",
     "Sensitivity",
     "Solution",
@@ -45,13 +55,16 @@ __all__ = [
     "ZeroSumIteration",
     "ZeroSumSolution",
     "best_response",
+    "coverage",
     "critical_radii",
+    "drvi_lcb",
     "game_value",
     "linear_problem",
     "linear_values",
     "planner",
     "policy_value",
     "radius_sensitivity",
+    "rfqi_problem",
     "robust_gap",
     "solve",
     "solve_zero_sum",

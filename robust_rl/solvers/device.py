@@ -10,7 +10,7 @@ from robust_rl.training.optional import require
 if TYPE_CHECKING:
     import torch
 
-REMEDY = 'use device="cpu", the compiled sweeps on this machine\'s processor'
+REMEDY = 'use device="cpu", this machine\'s processor'
 
 
 def torch_device(device: Any) -> torch.device | None:

@@ -41,6 +41,7 @@ from scipy import linalg
 
 from robust_rl.datasets import OfflineDataset
 from robust_rl.errors import InvalidArgumentError
+from robust_rl.features import ROWS
 from robust_rl.solvers.criterion import check_same_problem, digest
 from robust_rl.solvers.drop_dual import exact_dual
 from robust_rl.solvers.linear_problem import LinearProblem, LinearSolution
@@ -78,18 +79,26 @@ def fit_stage(
     precision : (K,) array, optional
         1 / sigma^2_t; None weights all alike.
     """
-    weighted = phi if precision is None else phi * precision[:, None]
-    inverse = ridge_inverse(phi, weighted, ridge)  # eq. 1, or 7
-    theta = inverse @ (weighted.T @ rewards)  # eq. 2
-    nu = exact_dual(weighted, following, inverse, radius, lowest)  # eq. 3
+    inverse = ridge_inverse(phi, ridge, precision)  # eq. 1
+    theta = inverse @ (phi.T @ (rewards if precision is None else precision * rewards))  # eq. 2
+    nu = exact_dual(phi, following, inverse, radius, lowest, precision)  # eq. 3
     return Fit(theta, nu, np.sqrt(np.diag(inverse)))  # eq. 4
 
 
-def ridge_inverse(phi: Array, weighted: Array, ridge: float) -> Array:
-    """Return (ridge I + sum_t phi_t weighted_t^T)^{-1}."""
-    gram = weighted.T @ phi
+def ridge_inverse(phi: Array, ridge: float, precision: Array | None = None) -> Array:
+    """Return (ridge I + sum_t precision_t phi_t phi_t^T)^{-1}."""
+    gram = phi.T @ phi if precision is None else _weighted_gram(phi, np.sqrt(precision))
     gram.flat[:: len(gram) + 1] += ridge
     return np.asarray(linalg.cho_solve(linalg.cho_factor(gram, overwrite_a=True), np.eye(len(gram))))
+
+
+def _weighted_gram(phi: Array, root: Array) -> Array:
+    """Return the symmetric product of root_t phi_t with itself, in blocks: half the work of a product of two, and no copy."""
+    gram = np.zeros((phi.shape[1], phi.shape[1]))
+    for begin in range(0, len(phi), ROWS):
+        part = phi[begin : begin + ROWS] * root[begin : begin + ROWS, None]
+        gram += part.T @ part
+    return gram
 
 
 class DROPSolver:
@@ -143,7 +152,8 @@ class DROPSolver:
         else:
             self.data, kept = data, np.ones(len(data), dtype=bool)
         self.rows = rows_by_stage(self.data, kept, problem.horizon)
-        self.penalty = float(penalty) if penalty != THEORY else theory_penalty(problem, data.num_episodes, delta)
+        self.theory, self.subsampled = theory_penalty(problem, data.num_episodes, delta), subsample
+        self.penalty = float(penalty) if penalty != THEORY else self.theory
         self.remaining = problem.horizon
         self.found = empty_arrays(problem)
 

@@ -16,7 +16,7 @@ b^2 for the 1. (1) and (2) follow Liu and Xu (NeurIPS 2024), whose VA-DRPVI is t
 symbol       here         meaning, shape
 ===========  ===========  ==================================
 D'           preliminary  its DROPSolver, which holds V' too
-z_1, z_2     z1, z2       (d,)
+z_1, z_2     z            (d, 2), side by side
 sigma^2      variance     (K_h,)
 1 / sigma^2  precision    (K_h,)
 b            unit         number
@@ -105,7 +105,8 @@ class DROPVSolver:
         if subsample:
             kept = trimmed_rows(self.data, aux[0], problem.horizon, delta=delta, trim=trim, rng=rng)
         self.rows = rows_by_stage(self.data, kept, problem.horizon)
-        self.penalty = float(penalty) if penalty != THEORY else theory_penalty(problem, data.num_episodes, delta)
+        self.theory, self.subsampled = theory_penalty(problem, data.num_episodes, delta), subsample
+        self.penalty = float(penalty) if penalty != THEORY else self.theory
         self.remaining = problem.horizon
         self.found = empty_arrays(problem)
 
@@ -137,13 +138,14 @@ class DROPVSolver:
         rows = first.rows[h]
         known = problem.features(first.data.observations[rows], first.data.actions[rows])
         following = values_after(problem, first.found["weights"], first.data, rows, h)
-        inverse = ridge_inverse(known, known, 1.0)
-        z1, z2 = inverse @ (known.T @ following), inverse @ (known.T @ following**2)
+        inverse = ridge_inverse(known, 1.0)
+        z = inverse @ (known.T @ np.stack([following, following**2], axis=1))  # z_1 and z_2
         unit = problem.scale or 1.0
         top = unit * problem.horizon
-        mean = problem.clip(0, phi @ z1)
-        raw = np.clip(phi @ z2, 0.0, top**2) - mean**2 - unit**2 * self._correction(inverse)
-        return np.maximum(raw, unit**2)
+        mean, square = (phi @ z).T
+        mean = problem.clip(0, mean)
+        raw = np.clip(square, 0.0, top**2) - mean**2 - unit**2 * self._correction(inverse)
+        return np.asarray(np.maximum(raw, unit**2))
 
     def _correction(self, inverse: Array) -> float:
         if self.variance_correction == 0:

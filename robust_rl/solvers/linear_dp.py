@@ -48,18 +48,18 @@ def linear_values(model: LinearMDP, uncertainty: RectangularSet | None, policy: 
         If the policy has another shape.
     """
     horizon, states, actions = model.horizon, model.num_states, model.num_actions
-    weights = None if policy is None else _weights(np.asarray(policy), (horizon, states, actions))
+    weights = None if policy is None else action_weights(policy, (horizon, states, actions))
     value, q = np.zeros((horizon + 1, states)), np.zeros((horizon, states, actions))
     factors = np.zeros_like(model.factors)
     for h in reversed(range(horizon)):
-        worst = _at_stage(uncertainty, h, model.theta.shape).worst_case(model.factors[h], value[h + 1])
+        worst = set_at_stage(uncertainty, h, model.theta.shape).worst_case(model.factors[h], value[h + 1])
         factors[h] = worst.q
         q[h] = model.phi @ (model.theta[h] + worst.value)  # eq. 1
         value[h] = q[h].max(axis=1) if weights is None else (weights[h] * q[h]).sum(axis=1)
     return LinearValues(value[:-1], q, q.argmax(axis=2), factors)
 
 
-def _at_stage(uncertainty: RectangularSet | None, h: int, shape: tuple[int, ...]) -> RectangularSet:
+def set_at_stage(uncertainty: RectangularSet | None, h: int, shape: tuple[int, ...]) -> RectangularSet:
     """Return the set around the factors of stage h."""
     if uncertainty is None:
         return Nominal()
@@ -68,9 +68,11 @@ def _at_stage(uncertainty: RectangularSet | None, h: int, shape: tuple[int, ...]
     return uncertainty
 
 
-def _weights(policy: NDArray[np.generic], shape: tuple[int, int, int]) -> Array:
-    if policy.shape == shape:
-        return policy.astype(np.float64)
-    if policy.shape != shape[:2]:
-        raise InvalidArgumentError(f"the policy has shape {policy.shape}; expected actions {shape[:2]} or probabilities {shape}")
-    return np.eye(shape[2])[policy.astype(np.intp)]
+def action_weights(policy: ArrayLike, shape: tuple[int, int, int]) -> Array:
+    """Return a policy's probabilities of shape (H, S, A). Raises InvalidArgumentError if it has another shape."""
+    given = np.asarray(policy)
+    if given.shape == shape:
+        return given.astype(np.float64)
+    if given.shape != shape[:2]:
+        raise InvalidArgumentError(f"the policy has shape {given.shape}; expected actions {shape[:2]} or probabilities {shape}")
+    return np.eye(shape[2])[given.astype(np.intp)]

@@ -20,10 +20,11 @@ from robust_rl.datasets import OfflineDataset
 from robust_rl.errors import InvalidArgumentError, InvalidUncertaintyError
 from robust_rl.features import MAPS, ROWS, FeatureMap, check_simplex, describe
 from robust_rl.solvers.criterion import check_criterion, digest
-from robust_rl.uncertainty import RectangularSet, TotalVariation
+from robust_rl.solvers.offline_checks import OBSERVED, check_ball, check_rewards, check_states, check_v_min
+from robust_rl.uncertainty import RectangularSet
 
 Array = NDArray[np.float64]
-OBSERVED = "observed"
+POSSIBLE = "possible"
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +37,7 @@ class LinearProblem:
     uncertainty     the set, or None
     radius          (H, d) rho: how far each factor may move, in total variation
     reward_bounds   least and greatest reward
-    v_min           value of the worst state there is: a number (a fail state's), "observed", or None for exact
+    v_min           value of the worst state there is: a number (a fail state's), "possible", "observed", or None for exact
     states          (S, ...) every state, for an exact minimum
     ends            whether some episode terminated: its end, worth 0, is then a state too
     ==============  ==================================================================================================
@@ -76,6 +77,8 @@ class LinearProblem:
         least = float(seen.min())
         if stage == self.horizon or self.v_min == OBSERVED:
             return least
+        if self.v_min == POSSIBLE:
+            return float(self.clip(stage, np.array(-np.inf)))
         if self.ends:
             least = min(least, 0.0)
         if self.v_min is not None:
@@ -119,10 +122,11 @@ def linear_problem(
         On the simplex. What it isn't told is read from the data.
     horizon : int
         H, at most that of the data.
-    v_min : float or "observed", optional
+    v_min : float, "possible" or "observed", optional
         How to find min_s V(s), where an adversary may send everybody. A number: a fail state of that value exists, usually 0.0.
-        ``"observed"``: the least over the next states of the data, too optimistic if there are worse ones. Default: the exact
-        minimum over ``states``, or over all there are if the features were told.
+        ``"possible"``: the least that the remaining rewards can sum to, never too optimistic. ``"observed"``: the least over the
+        next states of the data, too optimistic if there are worse ones. Default: the exact minimum over ``states``, or over all
+        there are if the features were told.
     states : (S, ...) array, optional
         Every state.
     reward_bounds : (float, float)
@@ -142,16 +146,8 @@ def linear_problem(
     fitted = features.fit(data)
     check_simplex(fitted, data.observations, data.actions)
     check_simplex(fitted, data.next_observations, np.zeros(len(data), dtype=np.intp))  # states that are only ever entered
-    low, high = (float(bound) for bound in reward_bounds)
-    beyond = np.flatnonzero((data.rewards < low) | (data.rewards > high))
-    if beyond.size:
-        raise InvalidArgumentError(
-            f"rewards[{beyond[0]}] is {data.rewards[beyond[0]]:g}, outside reward_bounds=({low:g}, {high:g}); "
-            "give the least and the greatest reward that can occur"
-        )
-    known = features.every_state() if states is None else np.asarray(states)
-    if known is not None and (not len(known) or known.shape[1:] != data.observations.shape[1:]):
-        raise InvalidArgumentError(f"states have shape {known.shape}; expected (S, ...) with states as in the data")
+    low, high = check_rewards(data, reward_bounds)
+    known = check_states(data, features.every_state() if states is None else states)
     return LinearProblem(
         fitted, stages, uncertainty, _radius(uncertainty, stages, fitted.dimension), (low, high),
         _v_min(v_min, known), known, bool(data.terminations.any()),
@@ -161,15 +157,12 @@ def linear_problem(
 def _radius(uncertainty: RectangularSet | None, horizon: int, dimension: int) -> Array:
     if uncertainty is None:
         return np.zeros((horizon, dimension))
-    if not isinstance(uncertainty, TotalVariation) or uncertainty.support != "free":
-        raise InvalidUncertaintyError(
-            f'{uncertainty!r} can\'t be used: the factors of a linear model move in TotalVariation(radius, support="free")'
-        )
+    ball = check_ball(uncertainty, "the factors of a linear model move in")
     try:
-        return np.broadcast_to(uncertainty.radius, (horizon, dimension)).astype(np.float64)
+        return np.broadcast_to(ball.radius, (horizon, dimension)).astype(np.float64)
     except ValueError:
         raise InvalidUncertaintyError(
-            f"radii of shape {np.shape(uncertainty.radius)} don't fit {horizon} stages and {dimension} features; "
+            f"radii of shape {np.shape(ball.radius)} don't fit {horizon} stages and {dimension} features; "
             f"give a number, ({dimension},) or ({horizon}, {dimension})"
         ) from None
 
@@ -178,13 +171,10 @@ def _v_min(v_min: float | str | None, states: NDArray[Any] | None) -> float | st
     if v_min is None and states is None:
         raise InvalidArgumentError(
             "these features weren't told every state, and a free-support adversary may use the worst: give states=(all), "
-            'OneHot its num_states, v_min=0.0 if there is a fail state worth 0, or v_min="observed", which is too optimistic'
+            'OneHot its num_states, v_min=0.0 if there is a fail state worth 0, v_min="possible", which is never too optimistic, '
+            'or v_min="observed", which may be'
         )
-    if v_min is None or v_min == OBSERVED:
-        return v_min
-    if isinstance(v_min, bool) or not isinstance(v_min, (int, float)) or not np.isfinite(v_min):
-        raise InvalidArgumentError(f'v_min={v_min!r}; expected a number, "observed", or None for the exact minimum')
-    return float(v_min)
+    return check_v_min(v_min, OBSERVED, POSSIBLE)
 
 
 def _array(value: Any) -> Any:

@@ -3,12 +3,14 @@
 import subprocess
 import sys
 
+import gymnasium
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from robust_rl.alignment import calibration_term, vpo_loss
+from robust_rl.envs import SegmentPreferences, tabular
 from robust_rl.errors import InvalidArgumentError
 
 ARMS = 10
@@ -143,6 +145,43 @@ def test_a_step_of_descent_moves_calibration_samples_as_the_table_says(mode):
     loss.backward()
     moved = (torch.log_softmax(theta - 0.01 * theta.grad, 0) - before)[cal].detach()
     assert (moved < 0).all() if mode == "online" else (moved > 0).all()
+
+
+def test_segments_of_play_teach_a_policy_through_the_loss():
+    """Preferences of a wrapped environment, log-probabilities summed over each segment: the better move becomes likelier."""
+    torch = pytest.importorskip("torch")
+    env = SegmentPreferences(gymnasium.make("robust_rl/Chain-v0"), segment_length=8, temperature=0.05)
+    env.action_space.seed(0)
+    env.reset(seed=0)
+    pairs = []
+    while len(pairs) < 150:
+        *_, terminated, truncated, info = env.step(env.action_space.sample())
+        pairs += [info["preference"]] if "preference" in info else []
+        if terminated or truncated:
+            env.reset()
+    theta = torch.zeros(env.observation_space.n, env.action_space.n, dtype=torch.float64, requires_grad=True)
+    uniform = torch.full((len(pairs),), -8 * np.log(2), dtype=torch.float64)
+    optimiser = torch.optim.Adam([theta], lr=0.1)
+
+    def logps(log_pi, segments):
+        return torch.stack([log_pi[segment.states, segment.actions].sum() for segment in segments])
+
+    for _ in range(20):
+        log_pi = torch.log_softmax(theta, -1)
+        won, lost = (logps(log_pi, segments) for segments in zip(*pairs, strict=True))
+        loss = vpo_loss(won, lost, uniform, uniform, won, uniform, beta=0.5, alpha=0.1)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    model = tabular(env.unwrapped)
+
+    def value(policy):
+        kernel = np.einsum("sa,sat->st", policy, model.transitions)
+        rewards = (policy * model.expected_rewards()).sum(axis=1)
+        return model.start @ np.linalg.solve(np.eye(len(kernel)) - 0.9 * kernel, rewards)
+
+    learned, before = value(torch.softmax(theta, -1).detach().numpy()), value(np.full(theta.shape, 0.5))
+    assert learned > 1.2 * before
 
 
 def test_far_tails_stay_finite_and_exact():

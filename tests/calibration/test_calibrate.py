@@ -239,11 +239,11 @@ def test_more_mistakes_are_named(tmp_path):
     with pytest.raises(FileFormatError, match="no log at"):
         rr.calibrate(REAL, tmp_path / "none.npz", confidence=0.9)
     (tmp_path / "bad.npz").write_bytes(b"nothing of the kind")
-    with pytest.raises(FileFormatError, match="no .npz file of plain arrays"):
+    with pytest.raises(FileFormatError, match="an .npz file of plain arrays"):
         rr.calibrate(REAL, tmp_path / "bad.npz", confidence=0.9)
     np.savez(tmp_path / "other.npz", x=np.ones(3))
     with pytest.raises(FileFormatError, match="none of the names"):
         rr.calibrate(REAL, tmp_path / "other.npz", confidence=0.9)
     np.savez(tmp_path / "objects.npz", states=np.array([{}]), actions=[0], next_states=[0])
-    with pytest.raises(FileFormatError, match="no .npz file of plain arrays"):
+    with pytest.raises(FileFormatError, match="an .npz file of plain arrays"):
         rr.calibrate(REAL, tmp_path / "objects.npz", confidence=0.9)

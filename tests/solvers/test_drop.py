@@ -9,7 +9,7 @@ from scipy.optimize import minimize
 import robust_rl as rr
 from robust_rl.errors import InvalidArgumentError, InvalidUncertaintyError
 from robust_rl.features import OneHot, Table, Tiles
-from robust_rl.solvers import DROPSolver, DROPVSolver, linear_problem
+from robust_rl.solvers import DROPSolver, DROPVSolver, drop_dual, linear_problem
 from robust_rl.solvers.drop_dual import exact_dual
 from robust_rl.solvers.trimming import trimmed_rows
 
@@ -153,11 +153,22 @@ def test_exact_dual_beats_bounded_nelder_mead_where_that_stops_at_a_local_maximu
     assert worse >= 0.1 * coordinates
 
 
-def test_dual_in_blocks_is_the_dual(monkeypatch):
-    phi, values, inverse, radius, lowest = next(dual_instances(1, 2))
-    whole = exact_dual(phi, values, inverse, radius, lowest)
-    monkeypatch.setattr("robust_rl.solvers.drop_dual.ENTRIES", 28)
-    np.testing.assert_allclose(exact_dual(phi, values, inverse, radius, lowest), whole, rtol=0, atol=1e-13)
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 9), st.sampled_from([1e-3, 0.1, 10.0]), st.booleans())
+def test_dual_in_blocks_is_the_maximum_over_every_breakpoint(seed, size, ridge, indicators):
+    """Blocks of a few transitions each, of which most are passed over; weights that are often negative."""
+    rng = np.random.default_rng(seed)
+    phi = np.eye(5)[rng.integers(5, size=80)] if indicators else rng.dirichlet(np.full(5, 0.5), size=80)
+    values = np.round(3 * rng.random(80), rng.integers(1, 6)) + phi @ rng.random(5)
+    precision = rng.random(80) + 0.1
+    inverse = np.linalg.inv(ridge * np.eye(5) + (phi * precision[:, None]).T @ phi)
+    radius, lowest = rng.random(5) * rng.integers(2, size=5), values.min() * rng.random()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(drop_dual, "FEWEST", size)
+        nu = exact_dual(phi, values, inverse, radius, lowest, precision)
+    ends, weights = np.append(values, lowest), inverse @ (phi * precision[:, None]).T
+    every = np.minimum(values, ends[:, None]) @ weights.T - (ends[:, None] - lowest) * radius
+    np.testing.assert_allclose(nu, np.where(radius == 0, weights @ values, every.max(axis=0)), rtol=0, atol=1e-11)
 
 
 def test_drop_v_with_unit_variances_is_drop_on_its_half():
@@ -208,6 +219,8 @@ def test_known_worst_states_enter_by_the_chosen_rule():
     seen = solved(data, 0.3, groups, horizon=2, penalty=0.0, problem={"v_min": "observed"})
     assert exact.lowest.tolist() == fail.lowest.tolist() == [0.0, 0.0]
     np.testing.assert_array_equal(exact.value(states), fail.value(states))
+    possible = solved(data, 0.3, groups, horizon=2, penalty=0.0, problem={"v_min": "possible", "reward_bounds": (-2, 1)})
+    assert possible.lowest.tolist() == [-2.0, 0.0]  # one reward of -2 is left after the first stage
     assert seen.lowest[0] > 0.8
     assert (seen.value(states)[0] > exact.value(states)[0]).all()
 

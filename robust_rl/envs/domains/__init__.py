@@ -3,9 +3,11 @@
 from robust_rl.envs.domains.chains import chain, gamblers_ruin, river_swim, river_swim_craam
 from robust_rl.envs.domains.grids import gridworld, random_grid
 from robust_rl.envs.domains.operations import capacity, forest, inventory, machine, machine_replacement_craam, perishable
+from robust_rl.envs.domains.put import american_put
 from robust_rl.envs.domains.synthetic import garnet
 
 __all__ = [
+    "american_put",
     "capacity",
     "chain",
     "forest",
