@@ -46,6 +46,10 @@ class CheckpointError(RobustRLError, OSError):
     """A checkpoint could not be written; earlier ones are untouched."""
 
 
+class JudgeError(RobustRLError):
+    """A judge of responses failed, or answered with something that is no reward; pairs that it had judged are kept."""
+
+
 class RunInUseError(RobustRLError):
     """Another process holds the run directory."""
 

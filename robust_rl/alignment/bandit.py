@@ -86,7 +86,9 @@ class VPOBandit:
         made = agent_common.make_env(env, env_kwargs or {})
         bandit = made.unwrapped if isinstance(made, gymnasium.Env) else made
         if not isinstance(bandit, PreferenceBandit):
-            raise InvalidArgumentError(f"{env!r} is no PreferenceBandit; give robust_rl/PreferenceBandit-v0, or one made of rewards")
+            raise InvalidArgumentError(
+                f"{env!r} is no PreferenceBandit; give robust_rl/PreferenceBandit-v0, or one made of rewards"
+            )
         self.bandit: PreferenceBandit | None = bandit
         self.env_id, self.env_kwargs = agent_common.origin(made)
         self.observation_space, self.action_space = bandit.observation_space, bandit.action_space

@@ -33,7 +33,9 @@ def check_choices(*, optimiser: str, schedule: str) -> None:
             raise InvalidArgumentError(f"{name}={value!r} is not one of {', '.join(map(repr, known))}")
 
 
-def check_numbers(pairs: int, rounds: int | None, rate: float, decay: float, steps: int, bound: float, reward: float | None) -> None:
+def check_numbers(
+    pairs: int, rounds: int | None, rate: float, decay: float, steps: int, bound: float, reward: float | None
+) -> None:
     """Raise unless the numbers are in range."""
     for name, value in (("pairs", pairs), ("rounds", 1 if rounds is None else rounds), ("steps_per_round", steps)):
         if value < 1:
@@ -70,7 +72,9 @@ def pair_indices(data: tuple[ArrayLike, ArrayLike, ArrayLike], contexts: int, ar
     arrays = [np.asarray(part) for part in data]
     for name, array, size in zip(("contexts", "winners", "losers"), arrays, (contexts, arms, arms), strict=True):
         if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer) or array.shape != arrays[0].shape or not array.size:
-            raise InvalidArgumentError(f"data's {name} are {array.dtype} of shape {array.shape}; give three equal rows of integers")
+            raise InvalidArgumentError(
+                f"data's {name} are {array.dtype} of shape {array.shape}; give three equal rows of integers"
+            )
         if (array < 0).any() or (array >= size).any():
             raise InvalidArgumentError(f"data's {name} go from {array.min()} to {array.max()}; they must be in 0..{size - 1}")
     return arrays

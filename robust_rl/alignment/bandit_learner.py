@@ -183,7 +183,9 @@ class BanditLearner:
 
     def suboptimality(self) -> Array:
         """Return J*(r) - J(r, pi) of each run's policy, (B,)."""
-        return np.asarray(self._best - tabular.value(self.theta, self.rewards, self.reference, self.weights, self._each(self.beta)))
+        return np.asarray(
+            self._best - tabular.value(self.theta, self.rewards, self.reference, self.weights, self._each(self.beta))
+        )
 
     def calibration(self) -> Array:
         """Return rho(x) pi_cal(y|x), (B, X, K), with the pairs so far."""

@@ -93,7 +93,7 @@ class Comparison:
         return self._halves(played.cumsum(axis=0))
 
     def summary(self) -> dict[str, Any]:
-        """Return final means, and their paired difference with its 95 % interval, as JSON values; of the regret where there is one."""
+        """Return final means and their paired difference with its 95 % interval, as JSON values; and of the regret if any."""
         dpo, vpo = self.names
         last = {name: curve[-1] for name, curve in self.suboptimality().items()}
         found: dict[str, Any] = {"suboptimality": _means(last), "difference": _difference(last[vpo], last[dpo])}

@@ -1,8 +1,9 @@
 """Two ways to minimise the tabular loss: AdamW, as models are trained, and a solver over bounded logits, to compare it with.
 
 The difference between the two is optimisation error. Logits are bounded, ``|theta| <= 10``, or the rewards that they stand for,
-``|beta (theta - theta_ref)| <= R``: the class of bounded rewards over which theory minimises. Such a bound is what makes online VPO well-posed, whose loss has no minimum
-otherwise; nor is that loss convex, so that the solver's minimum is local: the better of those reached from two starts.
+``|beta (theta - theta_ref)| <= R``: the class of bounded rewards over which theory minimises. Such a bound is what makes online
+VPO well-posed, whose loss has no minimum otherwise; nor is that loss convex, so that the solver's minimum is local: the better
+of those reached from two starts.
 """
 
 from __future__ import annotations

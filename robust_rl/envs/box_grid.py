@@ -1,8 +1,8 @@
 """An even grid on a box of R^m: which cell a point is in, and between which centres of cells it lies.
 
-Axis j runs from low_j to high_j in bins_j cells of width w_j = (high_j - low_j) / bins_j, with centres at (i + 1/2) w_j. Cells are
-numbered in C order, the last axis fastest. A point at place t = (x - low) / w - 1/2 lies, along each axis, between the centres
-floor(t) and floor(t) + 1, and belongs to them in the shares
+Axis j runs from low_j to high_j in bins_j cells of width w_j = (high_j - low_j) / bins_j, with centres at (i + 1/2) w_j.
+Cells are numbered in C order, the last axis fastest. A point at place t = (x - low) / w - 1/2 lies, along each axis, between
+the centres floor(t) and floor(t) + 1, and belongs to them in the shares
 
     1 - (t - floor(t))    and    t - floor(t),                                                                                (1)
 

@@ -46,8 +46,8 @@ def discretize(env: gymnasium.Env[Any, Any] | str, bins: int | Sequence[int], **
     Parameters
     ----------
     env : gymnasium.Env or str
-        With ``env.unwrapped.state`` that may be set, and whose observation is that state: CartPole, MountainCar, Acrobot, Pendulum
-        (of which the latter two show the cosine and sine of an angle instead), and others like them; or an id.
+        With ``env.unwrapped.state`` that may be set, and whose observation is that state: CartPole, MountainCar, Acrobot,
+        Pendulum (of which the latter two show the cosine and sine of an angle instead), and others like them; or an id.
     bins : int or sequence of int
         Cells along each axis of the state.
     **options
@@ -135,7 +135,9 @@ class Discretize(gymnasium.Wrapper[int, int, Any, Any], RecordConstructorArgs):
         self.controls = _controls(env.action_space, actions)
         self.observation_space = spaces.Discrete(self.grid.size)
         inner: Any = env.action_space
-        self.num_actions, self.first_action = (int(inner.n), int(inner.start)) if self.controls is None else (len(self.controls), 0)
+        self.num_actions, self.first_action = (
+            (int(inner.n), int(inner.start)) if self.controls is None else (len(self.controls), 0)
+        )
         self.action_space = spaces.Discrete(self.num_actions)
 
     def observation(self, observation: ArrayLike) -> int:
@@ -268,8 +270,8 @@ def _check_state(env: gymnasium.Env[Any, Any], angles: int) -> None:
     state = getattr(simulator.unwrapped, "state", None)
     if state is None or np.shape(state) != observed.shape or not np.allclose(np.asarray(state, float), observed, atol=1e-5):
         raise NoTableError(
-            f"{name} doesn't observe a state that can be set: discretize sets env.unwrapped.state, which must be what is observed; "
-            "give the environment such an attribute, or log transitions and use TabularMDP.from_counts"
+            f"{name} doesn't observe a state that can be set: discretize sets env.unwrapped.state, which must be what is "
+            "observed; give the environment such an attribute, or log transitions and use TabularMDP.from_counts"
         )
 
 

@@ -44,7 +44,10 @@ OURS = {
     ),
 }
 PREFERENCES = {
-    "robust_rl/PreferenceBandit-v0": ("robust_rl.envs.preferences:PreferenceBandit", "2 states; a question with 10 responses, and the end"),
+    "robust_rl/PreferenceBandit-v0": (
+        "robust_rl.envs.preferences:PreferenceBandit",
+        "2 states; a question with 10 responses, and the end",
+    ),
 }
 """Ids whose environments are classes of their own: entry point and description."""
 GYMNASIUM = {

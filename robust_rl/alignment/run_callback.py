@@ -1,0 +1,74 @@
+"""The bridge from transformers' trainer to a run directory: the same numbers in ``metrics.jsonl`` and TensorBoard."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from robust_rl.training import RunDirectory, TensorBoardLogger
+
+
+class RunCallback(TrainerCallback):
+    """Writes whatever the trainer logs into a run that its owner has started.
+
+    Parameters
+    ----------
+    run
+        The run; only the main process writes.
+    offset
+        Added to the trainer's step, for a run that consists of several trainings.
+
+    Notes
+    -----
+    On resuming from a checkpoint, lines after its step are dropped, so that the metrics equal an uninterrupted run's.
+    """
+
+    def __init__(self, run: RunDirectory, offset: int = 0) -> None:
+        self.run = run
+        self.offset = offset
+        self._board: TensorBoardLogger | None = None
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Drop what an earlier process logged after this step."""
+        if state.is_world_process_zero:
+            step = self.offset + state.global_step
+            self.run.truncate_metrics(step)
+            self._board = TensorBoardLogger(self.run, purge_step=step + 1)
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: Mapping[str, Any] | None = None,
+        **_: Any,
+    ) -> None:
+        """Write the numbers among the logs; a ratio of nothing is nan, and stays so."""
+        if not state.is_world_process_zero:
+            return
+        numbers = {grouped(name): value for name, value in (logs or {}).items() if isinstance(value, int | float)}
+        step = self.offset + state.global_step
+        self.run.log(step, numbers)
+        if self._board is not None:
+            self._board.log(step, {name: value for name, value in numbers.items() if math.isfinite(value)})
+
+    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Close the event file."""
+        if self._board is not None:
+            self._board.close()
+            self._board = None
+
+
+def grouped(name: str) -> str:
+    """Return a trainer's name for a metric under a group, as those of other runs are; ``run/`` is of the training as a whole.
+
+    >>> [grouped(name) for name in ("loss", "rewards/margins", "eval_loss", "eval_vpo/value", "train_runtime")]
+    ['train/loss', 'rewards/margins', 'eval/loss', 'eval/vpo/value', 'run/runtime']
+    """
+    for prefix, group in (("eval_", "eval"), ("train_", "run")):
+        if name.startswith(prefix):
+            return f"{group}/{name.removeprefix(prefix)}"
+    return name if "/" in name else f"train/{name}"
