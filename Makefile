@@ -28,6 +28,8 @@ bench: .venv/bench  ## side-by-side ratios; the figures are committed in benchma
 	$(BIN)/python benchmarks/put.py
 	$(BIN)/python benchmarks/control.py
 	$(BIN)/python benchmarks/rfqi.py
+	$(BIN)/python benchmarks/vpo_bandit.py
+	$(BIN)/python benchmarks/vpo_overhead.py
 	$(BIN)/python benchmarks/million.py
 
 .venv/core: pyproject.toml constraints.txt
@@ -38,7 +40,7 @@ bench: .venv/bench  ## side-by-side ratios; the figures are committed in benchma
 # the CPU build of torch first, so that nothing else pulls the CUDA one
 .venv/dev: .venv/core
 	$(PIP) -c constraints.txt torch==2.13.0
-	$(PIP) -c constraints.txt -e '.[dev,torch]'
+	$(PIP) -c constraints.txt -e '.[dev,torch,alignment]'
 	touch $@
 
 .venv/bench: .venv/dev
