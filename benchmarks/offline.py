@@ -3,8 +3,8 @@
     python benchmarks/offline.py            # --write also commits the table to benchmarks/offline.md; 4 GB, two minutes
 
 A stage builds features, values of next states, both regressions and the exact worst case. Its floor is the matrix products of
-the bare ridge regressions on features that lie ready: phi^T phi, phi^T r and phi^T V, and in DROP-V's second half those of the
-variance's regressions on the other half too. Both are processor time of one thread, taken in turns; a ratio is within one stage.
+the bare ridge regressions on features that lie ready: phi^T phi, phi^T r and phi^T V, and in DROP-V's first half also those that
+estimate the variance, of V and its square. Both are processor time of one thread, taken in turns; a ratio is within one stage.
 Memory is the largest resident set of a process that only makes the data and solves all stages.
 """
 
@@ -84,11 +84,9 @@ def measure(method: str, features: str, horizon: int) -> dict[str, float]:
         seconds.append(time.process_time() - start)
         preliminary += first
         if first:
-            floor = products(solver.preliminary, solver.preliminary.remaining, 2)
+            floor = products(solver.preliminary, solver.preliminary.remaining, 4)
         else:
             floor = products(solver, solver.remaining, 2)
-            if isinstance(solver, DROPVSolver):
-                floor += products(solver.preliminary, solver.remaining, 2)
         ratios.append(seconds[-1] / floor)
     return {
         "dimension": problem.features.dimension, "rows": int(np.median([len(rows) for rows in solver.rows])), "peak": peak,

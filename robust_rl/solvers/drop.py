@@ -62,7 +62,7 @@ class Fit(NamedTuple):
 
 
 def fit_stage(
-    phi: Array, rewards: Array, following: Array, *, lowest: float, radius: Array, ridge: float, precision: Array | None = None
+    phi: Array, rewards: Array, following: Array, inverse: Array, *, lowest: float, radius: Array, precision: Array | None = None
 ) -> Fit:
     """Solve one stage.
 
@@ -71,22 +71,21 @@ def fit_stage(
     phi : (K, d) array
     rewards, following : (K,) arrays
         r_t and V_{h+1}(s'_t).
+    inverse : (d, d) array
+        Lambda^{-1}, eq. (1), see :func:`ridge_inverse`.
     lowest : float
         min_s V_{h+1}(s).
     radius : (d,) array
-    ridge : float
-        lambda, above 0.
     precision : (K,) array, optional
         1 / sigma^2_t; None weights all alike.
     """
-    inverse = ridge_inverse(phi, ridge, precision)  # eq. 1
     theta = inverse @ (phi.T @ (rewards if precision is None else precision * rewards))  # eq. 2
     nu = exact_dual(phi, following, inverse, radius, lowest, precision)  # eq. 3
     return Fit(theta, nu, np.sqrt(np.diag(inverse)))  # eq. 4
 
 
 def ridge_inverse(phi: Array, ridge: float, precision: Array | None = None) -> Array:
-    """Return (ridge I + sum_t precision_t phi_t phi_t^T)^{-1}."""
+    """Return (ridge I + sum_t precision_t phi_t phi_t^T)^{-1}, eq. (1)."""
     gram = phi.T @ phi if precision is None else _weighted_gram(phi, np.sqrt(precision))
     gram.flat[:: len(gram) + 1] += ridge
     return np.asarray(linalg.cho_solve(linalg.cho_factor(gram, overwrite_a=True), np.eye(len(gram))))
@@ -164,12 +163,23 @@ class DROPSolver:
 
     def step(self) -> Mapping[str, float]:
         """Solve the next earlier stage."""
+        phi, following = self.regressors()
+        return self.solve(phi, following, ridge_inverse(phi, self.ridge))
+
+    def regressors(self) -> tuple[Array, Array]:
+        """Return phi_t (K_h, d) and V_{h+1}(s'_t) (K_h,) of the next earlier stage."""
+        h, data = self.remaining - 1, self.data
+        rows = self.rows[h]
+        phi = self.problem.features(data.observations[rows], data.actions[rows])
+        return phi, values_after(self.problem, self.found["weights"], data, rows, h)
+
+    def solve(self, phi: Array, following: Array, inverse: Array) -> dict[str, float]:
+        """Solve the next earlier stage, given its regressors and Lambda^{-1}."""
         self.remaining -= 1
-        h, problem, data, rows = self.remaining, self.problem, self.data, self.rows[self.remaining]
-        phi = problem.features(data.observations[rows], data.actions[rows])
-        following = values_after(problem, self.found["weights"], data, rows, h)
+        h, problem = self.remaining, self.problem
         lowest = problem.lowest(next_weights(self.found, h), h + 1, following)
-        fit = fit_stage(phi, data.rewards[rows], following, lowest=lowest, radius=problem.radius[h], ridge=self.ridge)
+        rewards = self.data.rewards[self.rows[h]]
+        fit = fit_stage(phi, rewards, following, inverse, lowest=lowest, radius=problem.radius[h])
         return record(self.found, h, fit, lowest, self.penalty, phi)
 
     def solution(self) -> LinearSolution:

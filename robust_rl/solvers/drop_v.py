@@ -1,7 +1,7 @@
 """DROP-V: DROP with transitions weighted by the variance of what follows them (arXiv:2403.12946).
 
-The data are split. DROP on the part D' gives V'; with z_1 and z_2 the ridge regressions on D' of V'_{h+1}(s') and its square, and
-kappa the least eigenvalue of the mean of phi phi^T,
+The data are split. DROP on the part D' gives V'; with z_1 and z_2 the regressions on D' of V'_{h+1}(s') and its square, with its
+ridge, and kappa the least eigenvalue of the mean of phi phi^T,
 
     sigma^2(s, a) = max{ 1, clip(<phi, z_2>, 0, H^2) - clip(<phi, z_1>, 0, H)^2 - c d H^3 / sqrt(K kappa) }                   (1)
 
@@ -16,7 +16,8 @@ b^2 for the 1. (1) and (2) follow Liu and Xu (NeurIPS 2024), whose VA-DRPVI is t
 symbol       here         meaning, shape
 ===========  ===========  ==================================
 D'           preliminary  its DROPSolver, which holds V' too
-z_1, z_2     z            (d, 2), side by side
+z_1, z_2     moments      (H, d, 2), side by side
+c d .. kappa correction   (H,)
 sigma^2      variance     (K_h,)
 1 / sigma^2  precision    (K_h,)
 b            unit         number
@@ -109,6 +110,8 @@ class DROPVSolver:
         self.penalty = float(penalty) if penalty != THEORY else self.theory
         self.remaining = problem.horizon
         self.found = empty_arrays(problem)
+        self.moments = np.zeros((problem.horizon, problem.features.dimension, 2))
+        self.correction = np.zeros(problem.horizon)
 
     @property
     def done(self) -> bool:
@@ -117,40 +120,44 @@ class DROPVSolver:
 
     def step(self) -> Mapping[str, float]:
         """Solve the next earlier stage, of the preliminary DROP first."""
-        if not self.preliminary.done:
-            return self.preliminary.step()
+        return self._solve() if self.preliminary.done else self._solve_preliminary()
+
+    def _solve_preliminary(self) -> Mapping[str, float]:
+        """Solve a stage of DROP on D', and its regressions of eq. (1), which have the same features."""
+        first, h = self.preliminary, self.preliminary.remaining - 1
+        phi, following = first.regressors()
+        inverse = ridge_inverse(phi, first.ridge)
+        self.moments[h] = inverse @ (phi.T @ np.stack([following, following**2], axis=1))  # z_1 and z_2
+        self.correction[h] = self._correction(inverse)
+        return first.solve(phi, following, inverse)
+
+    def _solve(self) -> Mapping[str, float]:
+        """Solve a stage of the other part, weighted by eq. (1)."""
         self.remaining -= 1
         h, problem, data, rows = self.remaining, self.problem, self.data, self.rows[self.remaining]
         phi = problem.features(data.observations[rows], data.actions[rows])
-        variance = self._variance(phi, h)
+        precision = 1 / self._variance(phi, h)
         following = values_after(problem, self.found["weights"], data, rows, h)
         lowest = problem.lowest(next_weights(self.found, h), h + 1, following)
-        ridge = (problem.horizon * (problem.scale or 1.0)) ** -2
-        fit = fit_stage(
-            phi, data.rewards[rows], following, lowest=lowest, radius=problem.radius[h], ridge=ridge, precision=1 / variance
-        )
+        inverse = ridge_inverse(phi, (problem.horizon * (problem.scale or 1.0)) ** -2, precision)  # eq. 2
+        fit = fit_stage(phi, data.rewards[rows], following, inverse, lowest=lowest, radius=problem.radius[h], precision=precision)
         metrics = record(self.found, h, fit, lowest, self.penalty, phi)
-        return {**metrics, "solve/variance": float(variance.mean())}
+        return {**metrics, "solve/variance": float((1 / precision).mean())}
 
     def _variance(self, phi: Array, h: int) -> Array:
-        """Eq. (1) at the rows of phi, with V' and the regressions of D'."""
-        problem, first = self.problem, self.preliminary
-        rows = first.rows[h]
-        known = problem.features(first.data.observations[rows], first.data.actions[rows])
-        following = values_after(problem, first.found["weights"], first.data, rows, h)
-        inverse = ridge_inverse(known, 1.0)
-        z = inverse @ (known.T @ np.stack([following, following**2], axis=1))  # z_1 and z_2
+        """Return eq. (1) at the rows of phi."""
+        problem = self.problem
         unit = problem.scale or 1.0
         top = unit * problem.horizon
-        mean, square = (phi @ z).T
-        mean = problem.clip(0, mean)
-        raw = np.clip(square, 0.0, top**2) - mean**2 - unit**2 * self._correction(inverse)
+        mean, square = (phi @ self.moments[h]).T
+        raw = np.clip(square, 0.0, top**2) - problem.clip(0, mean) ** 2 - unit**2 * self.correction[h]
         return np.asarray(np.maximum(raw, unit**2))
 
     def _correction(self, inverse: Array) -> float:
         if self.variance_correction == 0:
             return 0.0
-        total = max(1 / float(linalg.eigvalsh(inverse)[-1]) - 1, np.finfo(float).tiny)  # K kappa, the ridge of 1 taken off
+        total = 1 / float(linalg.eigvalsh(inverse)[-1]) - self.preliminary.ridge  # K kappa
+        total = max(total, np.finfo(float).tiny)
         return self.variance_correction * len(inverse) * self.problem.horizon**3 / float(np.sqrt(total))
 
     def solution(self) -> LinearSolution:
@@ -160,6 +167,7 @@ class DROPVSolver:
     def save_checkpoint(self, directory: Path) -> None:
         """Write the stages solved so far, those of the preliminary DROP too."""
         arrays = self.found | {f"preliminary.{name}": array for name, array in self.preliminary.found.items()}
+        arrays |= {"moments": self.moments, "correction": self.correction}
         left = {"remaining": self.remaining, "preliminary": self.preliminary.remaining}
         save_arrays(directory / "drop_v.safetensors", arrays, self._problem() | left)
 
@@ -169,6 +177,7 @@ class DROPVSolver:
         check_same_problem(noted, self._problem())
         self.found = {name: arrays[name] for name in NAMES}
         self.preliminary.found = {name: arrays[f"preliminary.{name}"] for name in NAMES}
+        self.moments, self.correction = arrays["moments"], arrays["correction"]
         self.remaining, self.preliminary.remaining = int(noted["remaining"]), int(noted["preliminary"])
 
     def _problem(self) -> dict[str, Any]:
