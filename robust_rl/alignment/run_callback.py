@@ -52,6 +52,7 @@ class RunCallback(TrainerCallback):
         numbers = {grouped(name): value for name, value in (logs or {}).items() if isinstance(value, int | float)}
         step = self.offset + state.global_step
         self.run.log(step, numbers)
+        self.run.sync_metrics()  # before the trainer writes a checkpoint of this step, from which a killed run goes on
         if self._board is not None:
             self._board.log(step, {name: value for name, value in numbers.items() if math.isfinite(value)})
 

@@ -233,6 +233,18 @@ class RunDirectory:
                 self._writer = metrics_file.MetricsWriter(self.path / "metrics.jsonl")
             self._writer.write(step, metrics)
 
+    def sync_metrics(self) -> None:
+        """Make every line logged so far durable, as ``checkpoint`` does by itself.
+
+        Raises
+        ------
+        CheckpointError
+            The disk is full or read-only.
+        """
+        with explain_disk_errors(self.path / "metrics.jsonl", "the checkpoints survive"):
+            if self._writer is not None:
+                self._writer.sync()
+
     def metrics(self) -> Records:
         """Return the lines of ``metrics.jsonl``, oldest first, without a last line that a kill cut short.
 
@@ -279,9 +291,7 @@ class RunDirectory:
         InvalidArgumentError
             ``step`` or ``keep`` is out of range.
         """
-        with explain_disk_errors(self.path / "metrics.jsonl", "the checkpoints survive"):
-            if self._writer is not None:
-                self._writer.sync()
+        self.sync_metrics()
         with checkpoints.write_checkpoint(self.path / "checkpoints", step, keep) as directory:
             yield directory
 

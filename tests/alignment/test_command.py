@@ -8,7 +8,7 @@ import torch
 
 pytest.importorskip("trl")
 
-from robust_rl.alignment import launch, vpo
+from robust_rl.alignment import VPOTrainer, launch, vpo
 from robust_rl.errors import InvalidArgumentError
 from tests.alignment import tiny
 
@@ -81,6 +81,20 @@ def test_a_command_that_stopped_resumes_to_the_same_metrics(place, tmp_path):
         assert [line[name] for line in metrics if name in line] == [line[name] for line in whole if name in line]
     with pytest.raises(InvalidArgumentError, match=r"no checkpoint-\* to resume from"):
         trained(place, tmp_path / "new", "--resume_from_checkpoint", "true")
+
+
+def test_what_a_step_logged_is_on_disk_before_its_checkpoint(place, tmp_path, monkeypatch):
+    """A killed process writes nothing more; what its buffer held would be missing after the checkpoint it goes on from."""
+    seen = []
+    save = VPOTrainer._save_checkpoint
+
+    def looked_at(self, *arguments):
+        seen.append([line["step"] for line in map(json.loads, (tmp_path / "out" / "metrics.jsonl").open())])
+        return save(self, *arguments)
+
+    monkeypatch.setattr(VPOTrainer, "_save_checkpoint", looked_at)
+    trained(place, tmp_path / "out", "--save_strategy", "steps", "--save_steps", "2")
+    assert seen == [[1, 2], [1, 2, 3, 4]]
 
 
 def test_yaml_gives_defaults_and_flags_win(place, monkeypatch):
