@@ -99,11 +99,12 @@ class DROP(agent_common.Agent):
         return self._solution
 
     def _trainable(self, saved: bool) -> Trainable:
-        if self.solver is None:
+        solver: DROPSolver | DROPVSolver | None = self.solver
+        if solver is None:
             raise InvalidArgumentError("a loaded agent has no data to learn from; make a new one")
         if saved:
-            _describe_features(self.solver.problem.features)  # so that no work is lost if the policy can't be saved
-        return self.solver
+            _describe_features(solver.problem.features)  # so that no work is lost if the policy can't be saved
+        return solver
 
     def _take_over(self) -> bool:
         assert self.solver is not None
