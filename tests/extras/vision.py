@@ -1,8 +1,8 @@
 """torchvision beside the CPU build of torch, for tests against deepinv and timm.
 
-There is no CPU build of torchvision: on import it describes operators that only its compiled part defines. They are declared here,
-without code, and nothing in these tests calls them. ``make test`` puts torchvision and deepinv into ``.venv/vision``, off the path,
-because transformers imports torchvision wherever it finds it.
+There is no CPU build of torchvision: on import it describes operators that only its compiled part defines. They are declared
+here, without code, and nothing in these tests calls them. ``make test`` puts torchvision and deepinv into ``.venv/vision``, off
+the path, because transformers imports torchvision wherever it finds it.
 """
 
 import importlib.util
