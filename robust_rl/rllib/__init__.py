@@ -10,16 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from robust_rl.rllib.robust_dqn import RobustDQN, RobustDQNConfig
+    from robust_rl.rllib.robust_ppo import RobustPPO, RobustPPOConfig
 
 _HOMES = {
     "RobustDQN": "robust_dqn",
     "RobustDQNConfig": "robust_dqn",
+    "RobustPPO": "robust_ppo",
+    "RobustPPOConfig": "robust_ppo",
 }
 """Public name -> module of this package that defines it."""
 
 __all__ = [
     "RobustDQN",
     "RobustDQNConfig",
+    "RobustPPO",
+    "RobustPPOConfig",
 ]
 
 

@@ -13,6 +13,8 @@ The dual network ascends the importance-weighted mean of worst(v'), with v' held
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -29,20 +31,23 @@ class RobustDQNLearner(DQNTorchLearner):
 
     def compute_loss_for_module(self, *, module_id: str, config: Any, batch: dict[str, Any], fwd_out: dict[str, Any]) -> Tensor:
         """Return the loss of Q plus that of the dual network, if there is one."""
-        uncertainty = moving(config.uncertainty)
-        if uncertainty is not None:
-            check_ends(config.value_floor, batch[Columns.TERMINATEDS])
-            worst = worst_value(
-                uncertainty, _next_values(config, batch, fwd_out), _chosen_dual(batch, fwd_out), config.value_floor
-            )
-            rewards = batch[Columns.REWARDS] + config.gamma * worst.detach()  # eq. 1
-            ended = torch.ones_like(batch[Columns.TERMINATEDS])
-            batch = {**batch, Columns.REWARDS: rewards, Columns.TERMINATEDS: ended}
-        loss: Tensor = super().compute_loss_for_module(module_id=module_id, config=config, batch=batch, fwd_out=fwd_out)
-        if DUAL not in fwd_out:
+        rllibs: Callable[..., Tensor] = partial(
+            super().compute_loss_for_module, module_id=module_id, config=config, fwd_out=fwd_out
+        )
+        uncertainty, dual = moving(config.uncertainty), _chosen_dual(batch, fwd_out)
+        if uncertainty is None:
+            return rllibs(batch=batch)
+        check_ends(config.value_floor, batch[Columns.TERMINATEDS])
+        worst = worst_value(uncertainty, _next_values(config, batch, fwd_out), dual, config.value_floor)
+        folded = {
+            Columns.REWARDS: batch[Columns.REWARDS] + config.gamma * worst.detach(),  # eq. 1
+            Columns.TERMINATEDS: torch.ones_like(batch[Columns.TERMINATEDS]),
+        }
+        loss = rllibs(batch={**batch, **folded})
+        if dual is None:
             return loss
-        dual_loss = -(batch["weights"] * worst).mean()
-        self.metrics.log_dict({"dual_loss": dual_loss, "dual_mean": fwd_out[DUAL].mean()}, key=module_id, window=1)
+        dual_loss: Tensor = -(batch["weights"] * worst).mean()
+        self.metrics.log_dict({"dual_loss": dual_loss, "dual_mean": dual.mean()}, key=module_id, window=1)
         return loss + dual_loss
 
 
