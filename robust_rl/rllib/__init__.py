@@ -9,10 +9,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from robust_rl.rllib.rfqi import RFQIConfig
     from robust_rl.rllib.robust_dqn import RobustDQN, RobustDQNConfig
     from robust_rl.rllib.robust_ppo import RobustPPO, RobustPPOConfig
 
 _HOMES = {
+    "RFQIConfig": "rfqi",
     "RobustDQN": "robust_dqn",
     "RobustDQNConfig": "robust_dqn",
     "RobustPPO": "robust_ppo",
@@ -21,6 +23,7 @@ _HOMES = {
 """Public name -> module of this package that defines it."""
 
 __all__ = [
+    "RFQIConfig",
     "RobustDQN",
     "RobustDQNConfig",
     "RobustPPO",

@@ -28,7 +28,8 @@ _HOMES = {
     "Postprocessing": "ray.rllib.evaluation.postprocessing",
     "QF_NEXT_PREDS": "ray.rllib.algorithms.dqn.dqn_learner",
     "QF_TARGET_NEXT_PREDS": "ray.rllib.algorithms.dqn.dqn_learner",
-    "RLModuleSpec": "ray.rllib.core.rl_module.rl_module",
+    "Trainable": "ray.tune",
+    "with_parameters": "ray.tune",
 }
 """Name -> module of Ray that has it."""
 
