@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from robust_rl.rllib.robust_dqn import RobustDQN, RobustDQNConfig
     from robust_rl.rllib.robust_ppo import RobustPPO, RobustPPOConfig
+    from robust_rl.rllib.sharded import ShardedValueIteration
 
 _HOMES = {
     "RobustDQN": "robust_dqn",
     "RobustDQNConfig": "robust_dqn",
     "RobustPPO": "robust_ppo",
     "RobustPPOConfig": "robust_ppo",
+    "ShardedValueIteration": "sharded",
 }
 """Public name -> module of this package that defines it."""
 
@@ -25,6 +27,7 @@ __all__ = [
     "RobustDQNConfig",
     "RobustPPO",
     "RobustPPOConfig",
+    "ShardedValueIteration",
 ]
 
 

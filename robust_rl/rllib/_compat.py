@@ -7,11 +7,12 @@ nothing.
 from __future__ import annotations
 
 import importlib
+import os
 from typing import Any
 
 from robust_rl.training.optional import require
 
-require("ray", "robust-rl[rllib]")
+ray = require("ray", "robust-rl[rllib]")
 
 _HOMES = {
     "Columns": "ray.rllib.core.columns",
@@ -38,3 +39,12 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def start_ray(**arguments: Any) -> None:
+    """Join the cluster that ``RAY_ADDRESS`` names, or start Ray here without its dashboard; nothing if it runs already."""
+    if ray.is_initialized():
+        return
+    quiet = {"log_to_driver": False, "logging_level": "ERROR"}
+    here = {} if "RAY_ADDRESS" in os.environ else {"address": "local", "include_dashboard": False}
+    ray.init(**(quiet | here | arguments))
