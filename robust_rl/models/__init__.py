@@ -6,6 +6,7 @@ from robust_rl.models.hashed_garnet import HashedGarnet
 from robust_rl.models.linear import LinearMDP
 from robust_rl.models.markov_game import MarkovGame
 from robust_rl.models.row_block import FileRows, RowBlock, RowSource, as_source, whole_model
+from robust_rl.models.sampled_counts import sampled_counts
 from robust_rl.models.tabular import TabularMDP
 from robust_rl.models.tabular_env import TabularEnv
 from robust_rl.models.transforms import unroll, with_kernel
@@ -24,6 +25,7 @@ __all__ = [
     "TabularSimulator",
     "as_source",
     "empirical_game",
+    "sampled_counts",
     "unroll",
     "whole_model",
     "with_kernel",

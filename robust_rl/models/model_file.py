@@ -66,7 +66,7 @@ def load(path: Path, *, mmap: bool = True) -> TabularMDP:
 
 
 def read(path: Path, *, mmap: bool = True) -> Mapping[str, NDArray[Any]]:
-    """Return a model's arrays as they lie in the file, those of a directory mapped into memory: nothing is checked but the format."""
+    """Return a model's arrays as they lie in the file, those of a directory mapped into memory; only the format is checked."""
     if path.suffix == DIRECTORY_SUFFIX or path.is_dir():
         return _read_directory(path, mmap)
     return read_npz(path, FORMAT, "TabularMDP.save")

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from robust_rl.rllib.robust_dqn import RobustDQN, RobustDQNConfig
     from robust_rl.rllib.robust_ppo import RobustPPO, RobustPPOConfig
     from robust_rl.rllib.sharded import ShardedValueIteration
+    from robust_rl.rllib.tasks import ray_map
+    from robust_rl.rllib.tuning import tune_sweep, tune_trainable
 
 _HOMES = {
     "RobustDQN": "robust_dqn",
@@ -19,6 +21,9 @@ _HOMES = {
     "RobustPPO": "robust_ppo",
     "RobustPPOConfig": "robust_ppo",
     "ShardedValueIteration": "sharded",
+    "ray_map": "tasks",
+    "tune_sweep": "tuning",
+    "tune_trainable": "tuning",
 }
 """Public name -> module of this package that defines it."""
 
@@ -28,6 +33,9 @@ __all__ = [
     "RobustPPO",
     "RobustPPOConfig",
     "ShardedValueIteration",
+    "ray_map",
+    "tune_sweep",
+    "tune_trainable",
 ]
 
 

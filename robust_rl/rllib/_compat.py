@@ -36,6 +36,8 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     """Import a name from Ray at first use."""
+    if name == "tune":
+        return importlib.import_module("ray.tune")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)

@@ -57,7 +57,7 @@ from robust_rl.rllib.sharded_operator import ShardedOperator, check_portable
 from robust_rl.solvers import ValueIteration
 from robust_rl.solvers.criterion import check_same_problem
 from robust_rl.solvers.value_iteration import HISTORY
-from robust_rl.training import load_arrays, save_arrays
+from robust_rl.training import JSON, load_arrays, save_arrays
 from robust_rl.uncertainty import RectangularSet
 
 FILE = "sharded_value_iteration.safetensors"
@@ -69,8 +69,8 @@ class ShardedValueIteration(ValueIteration):
     Parameters
     ----------
     model : path or RowSource
-        A model written by :meth:`robust_rl.TabularMDP.save`, best a ``.model`` directory, at a path that every node can read; or a
-        small object that makes rows, such as :class:`robust_rl.models.HashedGarnet`.
+        A model written by :meth:`robust_rl.TabularMDP.save`, best a ``.model`` directory, at a path that every node can read; or
+        a small object that makes rows, such as :class:`robust_rl.models.HashedGarnet`.
     uncertainty : RectangularSet or None
         A set of one radius for all rows; ``None`` is the nominal problem.
     discount : float
@@ -91,8 +91,8 @@ class ShardedValueIteration(ValueIteration):
 
     Notes
     -----
-    Ray is started, without its dashboard, unless it runs already. Read ``value``, ``policy``, ``certificate`` at any time; ``save``
-    writes them. There is no ``solution()``: the worst kernel is as large as the model.
+    Ray is started, without its dashboard, unless it runs already. Read ``value``, ``policy``, ``certificate`` at any time;
+    ``save`` writes them. There is no ``solution()``: the worst kernel is as large as the model.
 
     Examples
     --------
@@ -134,17 +134,21 @@ class ShardedValueIteration(ValueIteration):
     @property
     def num_rows(self) -> int:
         """State-action pairs that may still be optimal."""
-        return int(self._groups.count)
+        return int(self._groups.rows)
 
     def solution(self) -> NoReturn:
         """Raise InvalidArgumentError: the worst kernel is as large as the model."""
         raise InvalidArgumentError("the worst kernel is as large as the model; read value, policy and certificate, or save(path)")
 
     def save(self, path: str | Path) -> Path:
-        """Write value (the middle of the bounds), policy, lower and upper bounds to one ``.safetensors`` file; return its path."""
+        """Write value (the middle of the bounds), policy, and both bounds to one ``.safetensors`` file; return its path."""
         target, bounds = Path(path).with_suffix(".safetensors"), self.certificate
         arrays = {"value": (bounds.lower + bounds.upper) / 2, "policy": self.policy, "lower": bounds.lower, "upper": bounds.upper}
-        problem = {"source": repr(self.model.source), "uncertainty": repr(self.backup.uncertainty), "discount": self.discount}
+        problem: dict[str, JSON] = {
+            "source": repr(self.model.source),
+            "uncertainty": repr(self.backup.uncertainty),
+            "discount": self.discount,
+        }
         save_arrays(target, arrays, problem, format="robust-rl values")
         return target
 
@@ -157,7 +161,7 @@ class ShardedValueIteration(ValueIteration):
             "backups": np.array(self.backup.backups),
             "history": np.array(self._history).reshape(-1, len(HISTORY)),
         }
-        if self.num_rows < self.backup.groups.count:
+        if self.num_rows < self.backup.groups.rows:
             arrays["kept"] = np.packbits(self.backup.mask(self._groups))
         memory = self.backup.memory()
         if memory is not None:
@@ -198,7 +202,7 @@ class ShardedValueIteration(ValueIteration):
             backups, before = self.backup.backups, self.backup.memory()
             self.backup.forget()
             applied, _ = self.backup.sweep(np.sin(np.arange(self.model.num_states, dtype=np.float64)), self.backup.groups)
-            self._fingerprint = hashlib.sha256(np.ascontiguousarray(applied)).hexdigest()
+            self._fingerprint = hashlib.sha256(applied.tobytes()).hexdigest()
             self.backup.backups = backups
             self.backup.remember(before)
         return self._fingerprint

@@ -26,7 +26,7 @@ Array = NDArray[np.float64]
 class Kept(NamedTuple):
     """Rows still in the race: how many, and for each actor a reference to packed bits, or None for all of its rows."""
 
-    count: int
+    rows: int
     bits: Sequence[Any]
 
 
@@ -85,6 +85,8 @@ class ShardedOperator:
         self._shards = [remote.remote(source, *block, uncertainty, discount, threads) for block in pairwise(self.cuts)]
         facts: list[Facts] = ray.get([shard.facts.remote() for shard in self._shards])
         self._precision = Precision(*map(max, zip(*(fact.precision for fact in facts), strict=True)))
+        self._memory: list[Any] = []
+        self._blocks: list[Any] = []
         self.groups = Kept(sum(fact.rows for fact in facts), [None] * actors)
         self.reports: list[Report] = []
         self.backups = 0
@@ -100,7 +102,7 @@ class ShardedOperator:
         self._blocks, reports, self._memory = (list(part) for part in zip(*answers, strict=True))
         found = ray.get([*self._blocks, *reports])
         self.reports = found[len(answers) :]
-        self.backups += groups.count
+        self.backups += groups.rows
         return np.concatenate(found[: len(answers)]), np.concatenate([report.actions for report in self.reports])
 
     def without_eliminated(self, groups: Kept, value: Array, width: float) -> Kept:
@@ -111,7 +113,7 @@ class ShardedOperator:
             for shard, block, bits, memory in zip(self._shards, self._blocks, groups.bits, self._memory, strict=True)
         ]
         bits, counts, self._memory = (list(part) for part in zip(*answers, strict=True))
-        self.backups += groups.count
+        self.backups += groups.rows
         return Kept(sum(ray.get(counts)), bits)
 
     def rounding(self, value: Array) -> float:
@@ -132,8 +134,7 @@ class ShardedOperator:
 
     def forget(self) -> None:
         """Let root finders start anew."""
-        self._memory: list[Any] = [None] * len(self._shards)
-        self._blocks: list[Any] = []
+        self._memory, self._blocks = [None] * len(self._shards), []
 
     def memory(self) -> Array | None:
         """Return what root finders remember of all rows, (S*A,), or None."""
@@ -179,7 +180,7 @@ def check_portable(uncertainty: RectangularSet | None) -> RectangularSet:
     plain = isinstance(chosen, RectangularSet) and not chosen.randomises
     if not plain or not all(isinstance(value, float | str) for value in chosen.describe().values()):
         raise InvalidUncertaintyError(
-            f"{uncertainty!r} can't be cut into blocks of rows; give a set of one radius for all rows and without arrays, such as "
+            f"{uncertainty!r} can't be cut into blocks of rows; give a set of one radius for all rows and no arrays, such as "
             'TotalVariation(0.1, support="reachable")'
         )
     return chosen

@@ -113,7 +113,9 @@ def check_support(support: Any, owner: str) -> Support:
 
 
 def lay_out(model: Model, support: Support, *, every_state: bool = False) -> Layout:
-    """Lay a model, or a block of its rows, out over a support; ``every_state`` writes free rows out in full, for sets that use more than the worst state.
+    """Lay a model, or a block of its rows, out over a support; ``every_state`` writes free rows out in full.
+
+    That is for sets that use more than the worst state.
 
     Raises
     ------
