@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from robust_rl.rllib.markov_game_env import MarkovGameEnv
     from robust_rl.rllib.network_policy import NetworkPolicy, policy_table
     from robust_rl.rllib.registration import register_envs
+    from robust_rl.rllib.rfqi import RFQIConfig
     from robust_rl.rllib.robust_dqn import RobustDQN, RobustDQNConfig
     from robust_rl.rllib.robust_ppo import RobustPPO, RobustPPOConfig
     from robust_rl.rllib.run_logger import RunLogger
@@ -25,6 +26,7 @@ _HOMES = {
     "GridEvaluation": "grid",
     "MarkovGameEnv": "markov_game_env",
     "NetworkPolicy": "network_policy",
+    "RFQIConfig": "rfqi",
     "RLlibLearner": "learner",
     "RobustDQN": "robust_dqn",
     "RobustDQNConfig": "robust_dqn",
@@ -43,6 +45,7 @@ __all__ = [
     "GridEvaluation",
     "MarkovGameEnv",
     "NetworkPolicy",
+    "RFQIConfig",
     "RLlibLearner",
     "RobustDQN",
     "RobustDQNConfig",

@@ -33,9 +33,10 @@ _HOMES = {
     "QF_NEXT_PREDS": "ray.rllib.algorithms.dqn.dqn_learner",
     "QF_TARGET_NEXT_PREDS": "ray.rllib.algorithms.dqn.dqn_learner",
     "RLModule": "ray.rllib.core.rl_module.rl_module",
-    "RLModuleSpec": "ray.rllib.core.rl_module.rl_module",
     "RunningStat": "ray.rllib.utils.filter",
+    "Trainable": "ray.tune",
     "register_env": "ray.tune.registry",
+    "with_parameters": "ray.tune",
 }
 """Name -> module of Ray that has it."""
 
