@@ -2,9 +2,9 @@
 
     python examples/lake_by_network.py
 
-Robust PPO learns the slippery lake from one-hot observations, 16 copies of it stepped at once by numpy. RLlib plays it under more
-slips while it trains; the network then leaves Ray as a file of arrays, becomes a table, and exact robust evaluation says what it is
-worth beside the optimum. The sampled returns must agree with the exact values.
+Robust PPO learns the slippery lake from one-hot observations, 16 copies of it stepped at once by numpy. RLlib then plays it under
+more slips; the network leaves Ray as a file of arrays, becomes a table, and exact robust evaluation says what it is worth beside the
+optimum. The sampled returns must agree with the exact values.
 """
 
 import ray
