@@ -31,8 +31,8 @@ Floor = Annotated[
     float | None,
     typer.Option(
         "--value-floor",
-        help="Value of the worst state there is, where a free-support adversary may send everybody. Default: the least reward over "
-        "1 - discount, at most 0, where the least reward is known.",
+        help="Value of the worst state there is, where a free-support adversary may send everybody. Default: the least reward "
+        "over 1 - discount, at most 0, where the least reward is known.",
     ),
 ]
 Gamma = Annotated[float, typer.Option("--discount", help="Discount in [0, 1).")]

@@ -36,8 +36,8 @@ def write_training_report(run: RunDirectory, name: str, uncertainty: Any, traine
         *(
             Section(
                 f"Return when {axis.replace('_', ' ')} shifts",
-                "The policy was trained in the world as it was modelled, and plays in the shifted ones; the first episode under each "
-                "value has the same seed.",
+                "The policy was trained in the world as it was modelled, and plays in the shifted ones; "
+                "the first episode under each value has the same seed.",
                 (Figure(pictures.return_under_shift(table, axis)), shift_page_table(axis, table)),
             )
             for axis, table in trained.tables.items()

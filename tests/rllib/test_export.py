@@ -125,6 +125,7 @@ def test_robust_dqn_on_the_lake_becomes_a_table_that_is_judged_exactly(ray_sessi
             uncertainty=rr.TotalVariation(0.1, support="free"), value_floor=0.0, num_steps_sampled_before_learning_starts=50
         )
         .rl_module(model_config={"fcnet_hiddens": [8]})
+        .reporting(min_sample_timesteps_per_iteration=100)
         .debugging(seed=0)
     )  # fmt: skip
     algo = config.build_algo()
