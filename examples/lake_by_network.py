@@ -3,8 +3,8 @@
     python examples/lake_by_network.py
 
 Robust PPO learns the slippery lake from one-hot observations, 16 copies of it stepped at once by numpy. RLlib then plays it under
-more slips; the network leaves Ray as a file of arrays, becomes a table, and exact robust evaluation says what it is worth beside the
-optimum. The sampled returns must agree with the exact values.
+more slips; the network leaves Ray as a file of arrays, becomes a table, and exact robust evaluation says what it is worth beside
+the optimum. The sampled returns must agree with the exact values.
 """
 
 import ray

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from robust_rl.rllib.grid import GridEvaluation, grid_evaluation
     from robust_rl.rllib.learner import RLlibLearner
     from robust_rl.rllib.markov_game_env import MarkovGameEnv
-    from robust_rl.rllib.network_policy import NetworkPolicy, policy_table
+    from robust_rl.rllib.network_policy import NetworkPolicy
+    from robust_rl.rllib.tabulated import policy_table
     from robust_rl.rllib.registration import register_envs
     from robust_rl.rllib.rfqi import RFQIConfig
     from robust_rl.rllib.robust_dqn import RobustDQN, RobustDQNConfig
@@ -35,7 +36,7 @@ _HOMES = {
     "RunLogger": "run_logger",
     "export_policy": "export",
     "grid_evaluation": "grid",
-    "policy_table": "network_policy",
+    "policy_table": "tabulated",
     "register_envs": "registration",
 }
 """Public name -> module of this package that defines it."""

@@ -20,7 +20,8 @@ from gymnasium import spaces
 
 from robust_rl.errors import FileFormatError, InvalidArgumentError
 from robust_rl.rllib._compat import EnvToModulePipeline, ModuleToEnvPipeline, RLModule, RunningStat
-from robust_rl.rllib.network_policy import Layer, NetworkPolicy, Normalisation
+from robust_rl.rllib.layers import Layer, Normalisation
+from robust_rl.rllib.network_policy import NetworkPolicy
 
 PASSED = (
     "AddObservationsFromEpisodesToBatch", "AddStatesFromEpisodesToBatch", "AddTimeDimToBatchAndZeroPad", "AgentToModuleMapping",

@@ -9,7 +9,9 @@ from gymnasium import spaces
 
 import robust_rl as rr
 from robust_rl.errors import FileFormatError, InvalidArgumentError
-from robust_rl.rllib.network_policy import ACTIVATIONS, Layer, NetworkPolicy, Normalisation, policy_table, softmax
+from robust_rl.rllib.layers import ACTIVATIONS, Layer, Normalisation, softmax
+from robust_rl.rllib.network_policy import NetworkPolicy
+from robust_rl.rllib.tabulated import policy_table
 from tests.test_packaging import ROOT
 
 RNG = np.random.default_rng(0)
