@@ -65,8 +65,8 @@ if __name__ == "__main__":
         "# Copies of a tabular environment, stepped by numpy",
         "",
         f"`python benchmarks/copies.py --write`, {platform.machine()}, {os.cpu_count()} cores beside other work. "
-        "Environment steps a second, with one-hot observations: `TabularVectorEnv` against Gymnasium's `SyncVectorEnv` over the same "
-        "environment.",
+        "Environment steps a second, with one-hot observations: `TabularVectorEnv` against Gymnasium's `SyncVectorEnv` over "
+        "the same environment.",
         "",
         "| environment | copies | numpy | SyncVectorEnv | ratio |",
         "|---|---|---|---|---|",

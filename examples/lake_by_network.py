@@ -23,13 +23,13 @@ from robust_rl.rllib import (
 from robust_rl.solvers import policy_value
 from robust_rl.training import RunDirectory, Section
 
-DISCOUNT, ITERATIONS, NOISE = 0.95, 12, [0.0, 0.1, 0.2, 0.4]
+DISCOUNT, ITERATIONS, NOISE = 0.95, 12, [0.0, 0.2, 0.4]
 BALL = rr.Contamination(0.02, support="free")
 
 ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
 register_envs()
 run = RunDirectory.create(name="lake-by-network")
-logger, grid = RunLogger(run.path), grid_evaluation({"action_noise": NOISE}, episodes=400)
+logger, grid = RunLogger(run.path), grid_evaluation({"action_noise": NOISE}, episodes=60)
 config = (
     RobustPPOConfig()
     .environment("FrozenLake-v1")

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from robust_rl.rllib.learner import RLlibLearner
     from robust_rl.rllib.markov_game_env import MarkovGameEnv
     from robust_rl.rllib.network_policy import NetworkPolicy
-    from robust_rl.rllib.tabulated import policy_table
     from robust_rl.rllib.registration import register_envs
     from robust_rl.rllib.rfqi import RFQIConfig
     from robust_rl.rllib.robust_dqn import RobustDQN, RobustDQNConfig
     from robust_rl.rllib.robust_ppo import RobustPPO, RobustPPOConfig
     from robust_rl.rllib.run_logger import RunLogger
+    from robust_rl.rllib.tabulated import policy_table
     from robust_rl.rllib.training import DeepTraining
 
 _HOMES = {

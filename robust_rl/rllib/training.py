@@ -20,10 +20,10 @@ from robust_rl.rllib.export import export_policy
 from robust_rl.rllib.grid import grid_evaluation
 from robust_rl.rllib.learner import RLlibLearner
 from robust_rl.rllib.network_policy import NetworkPolicy
-from robust_rl.rllib.tabulated import policy_table
 from robust_rl.rllib.registration import is_finite, register_envs
 from robust_rl.rllib.robust_dqn import RobustDQNConfig
 from robust_rl.rllib.robust_ppo import RobustPPOConfig
+from robust_rl.rllib.tabulated import policy_table
 from robust_rl.solvers import policy_value, solve
 from robust_rl.table import Estimate, Table
 from robust_rl.training import RunDirectory, Trainer
