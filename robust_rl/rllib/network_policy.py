@@ -156,12 +156,13 @@ class NetworkPolicy:
         """Return observations as the network reads them, (n, m), and whether it was a single one."""
         given, states = np.asarray(observation), self.num_states
         if states is not None and np.issubdtype(given.dtype, np.integer):
-            return np.eye(states, dtype=np.float32)[np.atleast_1d(self._states(given, states))], given.ndim == 0
-        shape = self.observation_space.shape or ()
-        single = given.shape == shape
-        if not shape or (not single and given.shape[1:] != shape):
-            raise InvalidArgumentError(f"the observation has shape {given.shape}; the policy reads {self.observation_space}")
-        batch = given[None] if single else given
+            single, batch = given.ndim == 0, np.eye(states)[np.atleast_1d(self._states(given, states))]
+        else:
+            shape = self.observation_space.shape or ()
+            single = given.shape == shape
+            if not shape or (not single and given.shape[1:] != shape):
+                raise InvalidArgumentError(f"the observation has shape {given.shape}; the policy reads {self.observation_space}")
+            batch = given[None] if single else given
         if self.normalisation is not None:
             batch = self.normalisation(batch.astype(np.float64))
         return batch.reshape(len(batch), -1).astype(np.float32), single
