@@ -13,13 +13,14 @@ if TYPE_CHECKING:
     from robust_rl.rllib.grid import GridEvaluation, grid_evaluation
     from robust_rl.rllib.learner import RLlibLearner
     from robust_rl.rllib.markov_game_env import MarkovGameEnv
-    from robust_rl.rllib.network_policy import NetworkPolicy, policy_table
+    from robust_rl.rllib.network_policy import NetworkPolicy
     from robust_rl.rllib.registration import register_envs
     from robust_rl.rllib.rfqi import RFQIConfig
     from robust_rl.rllib.robust_dqn import RobustDQN, RobustDQNConfig
     from robust_rl.rllib.robust_ppo import RobustPPO, RobustPPOConfig
     from robust_rl.rllib.run_logger import RunLogger
     from robust_rl.rllib.sharded import ShardedValueIteration
+    from robust_rl.rllib.tabulated import policy_table
     from robust_rl.rllib.tasks import ray_map
     from robust_rl.rllib.training import DeepTraining
     from robust_rl.rllib.tuning import tune_sweep, tune_trainable
@@ -39,7 +40,7 @@ _HOMES = {
     "ShardedValueIteration": "sharded",
     "export_policy": "export",
     "grid_evaluation": "grid",
-    "policy_table": "network_policy",
+    "policy_table": "tabulated",
     "ray_map": "tasks",
     "register_envs": "registration",
     "tune_sweep": "tuning",

@@ -20,7 +20,8 @@ from gymnasium import spaces
 
 from robust_rl.errors import FileFormatError, InvalidArgumentError
 from robust_rl.rllib._compat import EnvToModulePipeline, ModuleToEnvPipeline, RLModule, RunningStat
-from robust_rl.rllib.network_policy import Layer, NetworkPolicy, Normalisation
+from robust_rl.rllib.layers import Layer, Normalisation
+from robust_rl.rllib.network_policy import NetworkPolicy
 
 PASSED = (
     "AddObservationsFromEpisodesToBatch", "AddStatesFromEpisodesToBatch", "AddTimeDimToBatchAndZeroPad", "AgentToModuleMapping",
@@ -123,8 +124,8 @@ def observed(pipeline: Any, module: Any) -> tuple[Any, Normalisation | None]:
         )
     for connector in custom:
         name = type(connector).__name__
-        if name == "MeanStdFilter" and isinstance(space, spaces.Box):
-            normalisation = _filter(connector.get_state())
+        if name == "MeanStdFilter" and isinstance(space, spaces.Box) and normalisation is None:
+            normalisation = _filter(connector.get_state(), space.shape)
         elif name != "FlattenObservations" or not isinstance(space, spaces.Box | spaces.Discrete):
             raise InvalidArgumentError(
                 f"the connector {name} on {space} can't be exported; prepare observations in the environment"
@@ -132,8 +133,8 @@ def observed(pipeline: Any, module: Any) -> tuple[Any, Normalisation | None]:
     return space, normalisation
 
 
-def _filter(state: Mapping[Any, Any]) -> Normalisation:
-    """Return a running filter's statistics as they are now."""
+def _filter(state: Mapping[Any, Any], shape: tuple[int, ...]) -> Normalisation:
+    """Return a running filter's statistics as they are now, shaped as observations before any flattening."""
     if len(state) != 1:
         raise InvalidArgumentError(f"a MeanStdFilter of {len(state)} agents can't be exported; each policy needs one of its own")
     (content,) = state.values()
@@ -142,9 +143,10 @@ def _filter(state: Mapping[Any, Any]) -> Normalisation:
     if seen.n < 1:
         raise InvalidArgumentError("the MeanStdFilter has seen no observation; train before exporting")
     limit = content["clip_by_value"]
+    mean, scale = (np.asarray(array, dtype=np.float64).reshape(shape) for array in (seen.mean, seen.std + SMALL))
     return Normalisation(
-        seen.mean.astype(np.float64) if content["de_mean_to_zero"] else np.zeros(seen.shape),
-        seen.std.astype(np.float64) + SMALL if content["de_std_to_one"] else np.ones(seen.shape),
+        mean if content["de_mean_to_zero"] else np.zeros(shape),
+        scale if content["de_std_to_one"] else np.ones(shape),
         None if not limit else float(limit),
     )
 

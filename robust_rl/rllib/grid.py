@@ -11,6 +11,7 @@ there are two functions, and the tables wait on the algorithm in between.
 from __future__ import annotations
 
 import random
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -132,13 +133,15 @@ class GridEvaluation:
 def play_point(runner: Any, *, point: tuple[str, Any], episodes: int, seed: int) -> Played:
     """Play episodes in a shifted world with a runner's policy.
 
-    The runner itself is left alone: a second one with the same weights and connectors, one environment and the seed plays.
+    The runner itself is left alone: a second one with the same weights and connectors, one environment and the seed plays. A
+    running filter among the connectors goes on running in it.
     """
     name, value = point
     config = runner.config.copy(copy_frozen=False)
-    config.environment(env_config={**config.env_config, "shift": {**config.env_config.get("shift", {}), name: value}})
+    config.environment(env_config={**config.env_config, "shift": {**(config.env_config.get("shift") or {}), name: value}})
     config.env_runners(num_envs_per_env_runner=1, gym_env_vectorize_mode="sync").debugging(seed=None)
-    with kept_generators():  # this process may be the one that trains
+    with kept_generators(), warnings.catch_warnings():  # this process may be the one that trains
+        warnings.filterwarnings("ignore", message=".*Overriding environment rllib")
         player = type(runner)(config=config, worker_index=1, num_workers=1)
     player._seed = seed  # in the configuration it would seed this whole process
     try:

@@ -11,7 +11,7 @@ Files are safetensors and JSON, from which a stranger can't execute code.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,57 +23,9 @@ from numpy.typing import NDArray
 from robust_rl import policy_file
 from robust_rl.envs.one_hot import one_hot_space
 from robust_rl.errors import FileFormatError, InvalidArgumentError
-from robust_rl.models import TabularMDP
+from robust_rl.rllib.layers import ACTIVATIONS, Array, Layer, Normalisation, softmax
 
-Array = NDArray[np.floating[Any]]
-ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
-    "elu": lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0))),
-    "relu": lambda x: np.maximum(x, 0),
-    "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
-    "silu": lambda x: x / (1 + np.exp(-x)),
-    "tanh": np.tanh,
-}
 HEADS = ("greedy", "categorical", "gaussian")
-
-
-@dataclass(frozen=True)
-class Layer:
-    """One step of a network.
-
-    ``kind`` is "linear" (``weight`` (n, m) and ``bias`` (n,)), "layernorm" (both (m,), and ``eps``) or an activation's name.
-    """
-
-    kind: str
-    weight: Array | None = None
-    bias: Array | None = None
-    eps: float = 0.0
-
-    def __call__(self, x: Array) -> Array:
-        """Return the layer's output, (batch, n)."""
-        if self.kind == "linear":
-            assert self.weight is not None
-            out = x @ self.weight.T
-            return np.asarray(out if self.bias is None else out + self.bias)
-        if self.kind == "layernorm":
-            assert self.weight is not None
-            centred = x - x.mean(axis=-1, keepdims=True)
-            spread = np.sqrt((centred**2).mean(axis=-1, keepdims=True) + self.eps)
-            return np.asarray(centred / spread * self.weight + self.bias)
-        return ACTIVATIONS[self.kind](x)
-
-
-@dataclass(frozen=True)
-class Normalisation:
-    """A running filter, frozen: ``clip((x - mean) / scale, -limit, limit)``."""
-
-    mean: NDArray[np.float64]
-    scale: NDArray[np.float64]
-    limit: float | None
-
-    def __call__(self, x: NDArray[Any]) -> NDArray[Any]:
-        """Return the observations, normalised in double precision."""
-        y = (x - self.mean) / self.scale
-        return y if self.limit is None else np.clip(y, -self.limit, self.limit)
 
 
 @dataclass
@@ -204,19 +156,20 @@ class NetworkPolicy:
         """Return observations as the network reads them, (n, m), and whether it was a single one."""
         given, states = np.asarray(observation), self.num_states
         if states is not None and np.issubdtype(given.dtype, np.integer):
-            return np.eye(states, dtype=np.float32)[np.atleast_1d(self._states(given, states))], given.ndim == 0
-        shape = self.observation_space.shape or ()
-        single = given.shape == shape
-        if not shape or (not single and given.shape[1:] != shape):
-            raise InvalidArgumentError(f"the observation has shape {given.shape}; the policy reads {self.observation_space}")
-        batch = given[None] if single else given
+            single, batch = given.ndim == 0, np.eye(states)[np.atleast_1d(self._states(given, states))]
+        else:
+            shape = self.observation_space.shape or ()
+            single = given.shape == shape
+            if not shape or (not single and given.shape[1:] != shape):
+                raise InvalidArgumentError(f"the observation has shape {given.shape}; the policy reads {self.observation_space}")
+            batch = given[None] if single else given
         if self.normalisation is not None:
             batch = self.normalisation(batch.astype(np.float64))
         return batch.reshape(len(batch), -1).astype(np.float32), single
 
     def _states(self, given: NDArray[np.integer[Any]], states: int) -> NDArray[np.intp]:
         """Return whole numbers as states from 0."""
-        indices = given.astype(np.intp) - _first(self.observation_space)
+        indices = given.astype(np.intp) - first_element(self.observation_space)
         wrong = given[(indices < 0) | (indices >= states)] if given.ndim else given[None][[not 0 <= indices < states]]
         if wrong.size:
             raise InvalidArgumentError(f"there is no state {wrong.flat[0]} in {self.observation_space}")
@@ -230,7 +183,7 @@ class NetworkPolicy:
     def _actions(self, outputs: Array, deterministic: bool) -> NDArray[Any]:
         if self.head == "gaussian":
             return self._box_actions(outputs, deterministic)
-        first = _first(self.action_space)
+        first = first_element(self.action_space)
         if self.head == "greedy" or deterministic:
             return np.asarray(outputs.argmax(axis=1) + first)
         cumulative = softmax(outputs.astype(np.float64)).cumsum(axis=1)
@@ -248,65 +201,9 @@ class NetworkPolicy:
         return np.clip(actions, box.low, box.high).astype(box.dtype)
 
 
-def policy_table(policy: Any, model: TabularMDP, *, deterministic: bool = True) -> NDArray[Any]:
-    """Return a network's policy as a table, to be judged exactly by :func:`robust_rl.solvers.policy_value`.
-
-    Parameters
-    ----------
-    policy : NetworkPolicy
-        That reads one-hot vectors.
-    model : TabularMDP
-        Of the environment; its states are the network's, and possibly some extra ones for ends of episodes, which come last.
-    deterministic : bool
-        False gives probabilities instead of actions.
-
-    Returns
-    -------
-    (S,) actions, or (S, A) probabilities
-
-    Raises
-    ------
-    InvalidArgumentError
-        If the network doesn't read states, or the model has fewer states or other actions.
-
-    Examples
-    --------
-    >>> import numpy as np, robust_rl as rr
-    >>> from gymnasium import spaces
-    >>> right = Layer("linear", np.zeros((4, 16), np.float32), np.array([0, 0, 1, 0], np.float32))
-    >>> policy = NetworkPolicy("greedy", [right], spaces.Discrete(16), spaces.Discrete(4))
-    >>> table = policy_table(policy, rr.envs.tabular("FrozenLake-v1"))
-    >>> ball = rr.TotalVariation(0.1, support="reachable")
-    >>> value = rr.solvers.policy_value(rr.envs.tabular("FrozenLake-v1"), table, ball, discount=0.99)
-    >>> round(float(value[14]), 3)
-    0.415
-    """
-    states = policy.num_states
-    if states is None:
-        raise InvalidArgumentError(
-            f"the policy reads {policy.observation_space}, not states; only a policy of states has a table"
-        )
-    if model.num_states < states:
-        raise InvalidArgumentError(
-            f"the model has {model.num_states} states, the policy {states}; give the model it was trained in"
-        )
-    chances = policy.probabilities(np.arange(states) + _first(policy.observation_space))
-    if chances.shape[1] != model.num_actions:
-        raise InvalidArgumentError(f"the model has {model.num_actions} actions, the policy {chances.shape[1]}; they must agree")
-    extra = model.num_states - states
-    if deterministic:
-        return np.concatenate([chances.argmax(axis=1), model.action_mask[states:].argmax(axis=1)])
-    return np.concatenate([chances, np.full((extra, model.num_actions), 1 / model.num_actions)])
-
-
-def _first(space: spaces.Space[Any]) -> int:
+def first_element(space: spaces.Space[Any]) -> int:
+    """Return the number of a Discrete space's first element."""
     return int(space.start) if isinstance(space, spaces.Discrete) else 0
-
-
-def softmax(x: NDArray[Any]) -> NDArray[Any]:
-    """Return probabilities from logits, by rows."""
-    shifted = np.exp(x - x.max(axis=1, keepdims=True))
-    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
 
 
 def _describe(name: str, space: spaces.Space[Any], arrays: dict[str, Any]) -> dict[str, Any]:

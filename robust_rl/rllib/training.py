@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,10 +19,11 @@ from robust_rl.rllib._compat import ray
 from robust_rl.rllib.export import export_policy
 from robust_rl.rllib.grid import grid_evaluation
 from robust_rl.rllib.learner import RLlibLearner
-from robust_rl.rllib.network_policy import NetworkPolicy, policy_table
+from robust_rl.rllib.network_policy import NetworkPolicy
 from robust_rl.rllib.registration import is_finite, register_envs
 from robust_rl.rllib.robust_dqn import RobustDQNConfig
 from robust_rl.rllib.robust_ppo import RobustPPOConfig
+from robust_rl.rllib.tabulated import policy_table
 from robust_rl.solvers import policy_value, solve
 from robust_rl.table import Estimate, Table
 from robust_rl.training import RunDirectory, Trainer
@@ -137,7 +139,6 @@ class DeepTraining:
         self.config.training(uncertainty=uncertainty, value_floor=floor, gamma=discount, **settings)
         if self.grid is not None:
             self.grid.add_to(self.config, every=None, runners=workers)
-        register_envs(env_id)
         self.config.validate()
 
     def run(self, run: RunDirectory | str | Path | None = None, *, checkpoint_every: int = 5, progress: bool = False) -> Trained:
@@ -156,7 +157,7 @@ class DeepTraining:
         directory = RunDirectory(run) if isinstance(run, str | Path) else run
         trainer = Trainer(directory, checkpoint_every=None if directory is None else checkpoint_every, progress=progress)
         with running_ray(2 * self.config.num_env_runners + 1):
-            register_envs(self.config.env)  # a Ray that has just started knows none
+            register_envs(self.config.env)
             learner = RLlibLearner(self.config, self.steps)
             try:
                 trainer.fit(learner)
@@ -181,7 +182,7 @@ def running_ray(processes: int) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    ray.init(address="local", num_cpus=processes, include_dashboard=False, log_to_driver=False)
+    ray.init(address="local", num_cpus=processes, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     try:
         yield
     finally:

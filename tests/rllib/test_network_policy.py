@@ -9,7 +9,9 @@ from gymnasium import spaces
 
 import robust_rl as rr
 from robust_rl.errors import FileFormatError, InvalidArgumentError
-from robust_rl.rllib.network_policy import ACTIVATIONS, Layer, NetworkPolicy, Normalisation, policy_table, softmax
+from robust_rl.rllib.layers import ACTIVATIONS, Layer, Normalisation, softmax
+from robust_rl.rllib.network_policy import NetworkPolicy
+from robust_rl.rllib.tabulated import policy_table
 from tests.test_packaging import ROOT
 
 RNG = np.random.default_rng(0)
@@ -91,6 +93,8 @@ def test_one_hot_vectors_and_their_states_are_the_same():
     agent = policy("categorical", spaces.Box(0, 1, (6,)), spaces.Discrete(4), 6, 4)
     assert agent.num_states == 6
     np.testing.assert_array_equal(agent.predict(np.arange(6))[0], agent.predict(np.eye(6, dtype=np.float32))[0])
+    agent.normalisation = Normalisation(np.linspace(0, 1, 6), np.full(6, 0.5), None)
+    np.testing.assert_allclose(agent.probabilities(np.arange(6)), agent.probabilities(np.eye(6, dtype=np.float32)))
     assert policy("greedy", spaces.Box(-1, 1, (6,)), spaces.Discrete(4), 6, 4).num_states is None
 
 

@@ -15,7 +15,7 @@ pytest.importorskip("ray.rllib")
 import robust_rl as rr
 from robust_rl.errors import InvalidUncertaintyError, UnknownNameError
 from robust_rl.evaluation import confidence_interval, rollout
-from robust_rl.rllib import DeepTraining, NetworkPolicy, RunLogger, policy_table
+from robust_rl.rllib import DeepTraining, NetworkPolicy, RunLogger, policy_table, register_envs
 from robust_rl.rllib.run_logger import numbers
 from robust_rl.training import RunDirectory
 from tests.test_packaging import ROOT
@@ -52,6 +52,7 @@ def test_a_run_is_resumed_and_leaves_policy_tables_and_exact_values(ray_session,
 
 def test_a_logger_writes_the_results_of_rllibs_own_loop(ray_session, tmp_path):
     """Into the run that it was given, from a configuration that RLlib copies and pickles; close() marks it finished."""
+    register_envs()
     logger = RunLogger(tmp_path / "run")
     config = lake(100).config.callbacks(on_train_result=logger)
     algo = config.build_algo()
