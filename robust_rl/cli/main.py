@@ -7,7 +7,21 @@ import warnings
 
 import typer
 
-from robust_rl.cli import bench, calibrate, evaluate, frontier, game, lists, offline, options, solve, sweep, vpo, vpo_bandit
+from robust_rl.cli import (
+    bench,
+    calibrate,
+    evaluate,
+    frontier,
+    game,
+    lists,
+    offline,
+    options,
+    rllib,
+    solve,
+    sweep,
+    vpo,
+    vpo_bandit,
+)
 from robust_rl.errors import (
     InvalidArgumentError,
     InvalidModelError,
@@ -41,6 +55,7 @@ app.command("sweep")(sweep.sweep)
 app.command("vpo-bandit")(vpo_bandit.vpo_bandit)
 app.command("vpo", **vpo.HANDED_ON)(vpo.vpo)
 app.command("vpo-online", **vpo.HANDED_ON)(vpo.vpo_online)
+app.add_typer(rllib.app, name="rllib")
 app.command("runs")(lists.runs)
 app.command("envs")(lists.environments)
 app.command("sets")(lists.sets)

@@ -21,7 +21,11 @@ _HOMES = {
     "DQNTorchLearner": "ray.rllib.algorithms.dqn.torch.dqn_torch_learner",
     "DefaultDQNTorchRLModule": "ray.rllib.algorithms.dqn.torch.default_dqn_torch_rl_module",
     "ENCODER_OUT": "ray.rllib.core.models.base",
+    "EnvToModulePipeline": "ray.rllib.connectors.env_to_module",
     "GeneralAdvantageEstimation": "ray.rllib.connectors.learner",
+    "ModuleToEnvPipeline": "ray.rllib.connectors.module_to_env",
+    "MultiAgentEnv": "ray.rllib.env.multi_agent_env",
+    "MultiAgentEpisode": "ray.rllib.env.multi_agent_episode",
     "NotProvided": "ray.rllib.utils.from_config",
     "PPO": "ray.rllib.algorithms.ppo",
     "PPOConfig": "ray.rllib.algorithms.ppo",
@@ -29,7 +33,9 @@ _HOMES = {
     "Postprocessing": "ray.rllib.evaluation.postprocessing",
     "QF_NEXT_PREDS": "ray.rllib.algorithms.dqn.dqn_learner",
     "QF_TARGET_NEXT_PREDS": "ray.rllib.algorithms.dqn.dqn_learner",
-    "RLModuleSpec": "ray.rllib.core.rl_module.rl_module",
+    "RLModule": "ray.rllib.core.rl_module.rl_module",
+    "RunningStat": "ray.rllib.utils.filter",
+    "register_env": "ray.tune.registry",
 }
 """Name -> module of Ray that has it."""
 
