@@ -112,9 +112,9 @@ def study(source, actors, sweeps, compare):
 STUDIES = {  # name: model, actors, sweeps, whether one process does the same
     "small-1": (SMALL, 1, 40, True),
     "small-2": (SMALL, 2, 40, True),
-    "middle-1": (MIDDLE, 1, 16, False),
-    "middle-2": (MIDDLE, 2, 16, True),
-    "large": (LARGE, 2, 20, False),
+    "middle-1": (MIDDLE, 1, 12, False),
+    "middle-2": (MIDDLE, 2, 12, False),
+    "large": (LARGE, 2, 12, False),
 }
 
 
@@ -144,11 +144,13 @@ def page(lines):
     """Return the committed page."""
     head = (
         "# Value iteration over Ray actors\n\n"
-        f"`python benchmarks/sharded.py --write`, or a study at a time. Hashed Garnet models, {BALL!r}, discount {DISCOUNT}, one thread an actor.\n"
+        "`python benchmarks/sharded.py --write`, or a study at a time. Hashed Garnet models, "
+        f"{BALL!r}, discount {DISCOUNT}, one thread an actor.\n"
         f"{platform.machine()}, {os.cpu_count()} cores beside other work, Python {platform.python_version()}, "
         f"numpy {np.__version__}, Ray {ray.__version__}.\n\n"
-        "| study | states x actions x successors | actors | built in s | sweeps | slowest actor, ms a sweep | overhead, ms, median "
-        "| highest | copy of V, ms | 25 ms + 3 copies | memory, GiB | gap / value | bits of one process |\n"
+        "| study | states x actions x successors | actors | built in s | sweeps | slowest actor, ms a sweep "
+        "| overhead, ms, median | highest | copy of V, ms | 25 ms + 3 copies "
+        "| memory, GiB | gap / value | bits of one process |\n"
         "|---|---|---|---|---|---|---|---|---|---|---|---|---|\n"
     )
     return head + "\n".join(lines) + "\n"

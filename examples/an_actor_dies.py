@@ -1,6 +1,6 @@
 """A model in two processes, one of which is killed on the way: the same bits as in one process.
 
-The rows of 200,000 states are made by two Ray actors from a seed, so that no process ever holds the model. At the tenth sweep one
+The rows of 100,000 states are made by two Ray actors from a seed, so that no process ever holds the model. At the tenth sweep one
 of them is killed with SIGKILL; Ray makes it again, it makes its rows again, and the sweep is repeated.
 
     python examples/an_actor_dies.py [run directory]
@@ -18,7 +18,7 @@ from robust_rl.rllib import ShardedValueIteration
 from robust_rl.solvers import ValueIteration
 from robust_rl.training import Callback, RunDirectory, Section, Table, Trainer
 
-WORLD, BALL, DISCOUNT, TOL = HashedGarnet(200_000, 4, 5), rr.TotalVariation(0.1, support="nominal"), 0.95, 1e-6
+WORLD, BALL, DISCOUNT, TOL = HashedGarnet(100_000, 4, 5), rr.TotalVariation(0.1, support="nominal"), 0.95, 1e-6
 
 
 class Kill(Callback):

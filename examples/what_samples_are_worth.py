@@ -24,7 +24,7 @@ def main(directory: str) -> None:
     run.start(GRID.fixed | GRID.axes, command="what_samples_are_worth")
     results = run_sweep(PlanningTrial, GRID, run=run, workers=2)
     assert results is not None, "interrupted; run it again to go on"
-    table = sweep_table(GRID, results, title="value from the start, worst case around the true model")
+    table = sweep_table(GRID, results, title="worst-case value around the true model")
     print(f"{table}\n\n{sweep_table(GRID, results, SHORTFALL, title='shortfall against the optimum')}")
     write_sweep(run, GRID, results, table)
     print(f"report: {write_sweep_report(run, GRID, results, 'FrozenLake')}")
