@@ -99,7 +99,7 @@ def study(source, actors, sweeps, compare):
             alone.step()
         same = "equal" if np.array_equal(alone.value, solver.value) and alone._history == solver._history else "DIFFERENT"
     copy, gap = 1e3 * copy_time(source.num_states), solver.gap / abs(solver.value).max()
-    numbers = f"{1e3 * np.median(slowest[3:]):.0f} | {np.median(overhead):.1f} | {overhead.max():.1f} | {copy:.1f}"
+    numbers = f"{1e3 * np.median(slowest[3:]):.0f} | {np.median(overhead):.1f} | {overhead.max():.1f} | {copy:.2f}"
     what = f"{source.num_states:,} x {source.num_actions} x {source.successors} {'float32' if source.single else 'float64'}"
     del solver
     first, last = (
@@ -109,35 +109,49 @@ def study(source, actors, sweeps, compare):
     return first + numbers + last
 
 
+STUDIES = {  # name: model, actors, sweeps, whether one process does the same
+    "small-1": (SMALL, 1, 40, True),
+    "small-2": (SMALL, 2, 40, True),
+    "middle-1": (MIDDLE, 1, 12, False),
+    "middle-2": (MIDDLE, 2, 12, False),
+    "large": (LARGE, 2, 12, False),
+}
+
+
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--write", action="store_true", help=f"write {PAGE.name}")
-    parser.add_argument("--only", choices=("small", "middle", "large"))
+    parser.add_argument("studies", nargs="*", help=f"of {', '.join(STUDIES)}; default: all")
+    parser.add_argument("--write", action="store_true", help=f"enter the lines into {PAGE.name}; the others there stay")
     arguments = parser.parse_args()
     start_ray(num_cpus=3, object_store_memory=900 * 2**20)
-    lines = []
-    for name, source, actors, sweeps, compare in (
-        ("small", SMALL, 1, 40, True), ("small", SMALL, 2, 40, True), ("middle", MIDDLE, 1, 16, False),
-        ("middle", MIDDLE, 2, 16, True), ("large", LARGE, 2, 30, False),
-    ):  # fmt: skip
-        if arguments.only in (None, name):
-            lines.append(study(source, actors, sweeps, compare))
-            print(lines[-1], flush=True)
-    if arguments.write:
-        PAGE.write_text(page(lines))
+    for name in arguments.studies or STUDIES:
+        line = study(*STUDIES[name])
+        print(line, flush=True)
+        if arguments.write:
+            enter(name, line)
     ray.shutdown()
+
+
+def enter(name, line):
+    """Put a study's line in its place on the page."""
+    old = PAGE.read_text().splitlines() if PAGE.exists() else []
+    found = {row.split("|")[1].strip(): row for row in old if row.startswith("| ") and row.split("|")[1].strip() in STUDIES}
+    found[name] = f"| {name} {line}"
+    PAGE.write_text(page([found[known] for known in STUDIES if known in found]))
 
 
 def page(lines):
     """Return the committed page."""
     head = (
         "# Value iteration over Ray actors\n\n"
-        f"`python benchmarks/sharded.py --write`. Hashed Garnet models, {BALL!r}, discount {DISCOUNT}, one thread an actor.\n"
+        "`python benchmarks/sharded.py --write`, or a study at a time. Hashed Garnet models, "
+        f"{BALL!r}, discount {DISCOUNT}, one thread an actor.\n"
         f"{platform.machine()}, {os.cpu_count()} cores beside other work, Python {platform.python_version()}, "
         f"numpy {np.__version__}, Ray {ray.__version__}.\n\n"
-        "| states x actions x successors | actors | built in s | sweeps | slowest actor, ms a sweep | overhead, ms, median "
-        "| highest | copy of V, ms | 25 ms + 3 copies | memory, GiB | gap / value | bits of one process |\n"
-        "|---|---|---|---|---|---|---|---|---|---|---|---|\n"
+        "| study | states x actions x successors | actors | built in s | sweeps | slowest actor, ms a sweep "
+        "| overhead, ms, median | highest | copy of V, ms | 25 ms + 3 copies "
+        "| memory, GiB | gap / value | bits of one process |\n"
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|\n"
     )
     return head + "\n".join(lines) + "\n"
 

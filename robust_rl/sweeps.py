@@ -159,9 +159,9 @@ def write_sweep_report(run: RunDirectory, grid: Grid, results: Sequence[Mapping[
         If matplotlib or jinja2 isn't installed.
     """
     named = {
-        ROBUST: "value from the start, worst case around the true model",
-        NOMINAL: "value from the start, true model",
-        SHORTFALL: "optimum less worst-case value",
+        ROBUST: "worst-case value around the true model",
+        NOMINAL: "value in the true model",
+        SHORTFALL: "optimum less worst-case value around the true model",
     }
     tables = {metric: sweep_table(grid, results, metric, title) for metric, title in named.items()}
     picture = return_under_shift(tables[ROBUST], f"{grid.fixed['set']} radius")

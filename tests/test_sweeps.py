@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,9 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 import robust_rl as rr
-from robust_rl.errors import InvalidArgumentError, InvalidUncertaintyError, RobustRLError
+from robust_rl.cli.main import USAGE_ERRORS, app
+from robust_rl.errors import InvalidArgumentError, InvalidUncertaintyError, MissingDependencyError, RobustRLError
 from robust_rl.planning_trial import PlanningTrial
 from robust_rl.sweeps import ROBUST, SHORTFALL, Grid, run_sweep, sweep_table
 from robust_rl.training import RunDirectory
@@ -132,13 +135,33 @@ def running(process):
         return False
 
 
-def test_the_command_refuses_before_any_work(tmp_path):
-    command = [sys.executable, "-m", "robust_rl", "sweep", "FrozenLake-v1", "--set", "tv", "--support", "reachable"]
-    for extra, message in (
-        (["--radius", "a", "--discount", "0.9"], "not a list of numbers"),
-        (["--radius", "2", "--discount", "0.9"], "outside"),
-        (["--radius", "0.1", "--discount", "0.9", "--backend", "slurm"], "process or tune"),
-    ):
-        shown = subprocess.run([*command, *extra], cwd=tmp_path, capture_output=True, text=True, timeout=120)
-        assert (shown.returncode, list(tmp_path.iterdir())) == (2, [])
-        assert message in shown.stderr
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        (["--radius", "a"], "not a list of numbers"),
+        (["--radius", "2"], "outside"),
+        (["--radius", "0.1", "--samples", "0"], "positive integer"),
+        (["--radius", "0.1", "--backend", "slurm"], "process or tune"),
+    ],
+)
+def test_the_command_refuses_before_any_work(extra, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    command = ["sweep", "FrozenLake-v1", "--set", "tv", "--support", "reachable", "--discount", "0.9"]
+    refused = CliRunner().invoke(app, [*command, *extra]).exception
+    assert isinstance(refused, USAGE_ERRORS)
+    assert re.search(message, str(refused))
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_ray_the_pool_works_and_tune_says_what_to_install(tmp_path, monkeypatch):
+    for module in [name for name in sys.modules if name.split(".")[0] == "ray" or name.startswith("robust_rl.rllib.")]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, "ray", None)
+    command = ["sweep", "FrozenLake-v1", "--set", "tv", "--support", "reachable", "--discount", "0.9", "--radius", "0.1"]
+    command += ["--out", str(tmp_path / "run")]
+    refused = CliRunner().invoke(app, [*command, "--backend", "tune"]).exception
+    assert isinstance(refused, MissingDependencyError)
+    assert "robust-rl[rllib]" in str(refused)
+    assert not list(tmp_path.iterdir())
+    assert CliRunner().invoke(app, command).exit_code == 0
+    assert (tmp_path / "run" / "result" / "sweep.json").exists()

@@ -7,6 +7,7 @@ import robust_rl as rr
 from robust_rl.alignment import BanditLearner
 from robust_rl.envs import PreferenceBandit
 from robust_rl.frontiers import FrontierPlanner
+from robust_rl.planning_trial import PlanningTrial
 from robust_rl.solvers import (
     BackwardInduction,
     DRNVISolver,
@@ -87,6 +88,17 @@ TRAINABLES = {
     "DR-NVI": lambda: DRNVISolver(random_game(0, 2, staged=False).replace(horizon=7), rr.KL(0.1), equilibrium="ce"),
     "zero-sum Shapley iteration": lambda: ZeroSumIteration(zero_sum_game(0), rr.KL(0.1), discount=0.9, tol=1e-6),
     "frontier": lambda: FrontierPlanner(random_model(0), BALL, [0.0, 0.05, 0.1, 0.2], discount=0.9),
+    "trial of a sweep": lambda: PlanningTrial(
+        {
+            "env": "FrozenLake-v1",
+            "set": "kl",
+            "radius": 0.1,
+            "discount": 0.9,
+            "samples": 20,
+            "method": "value_iteration",
+            "tol": 0.05,
+        }
+    ),
     "RFQI": rfqi,
     "VPO on a bandit, offline": vpo_bandit("offline"),
     "VPO on a bandit, online": vpo_bandit("online", calibration="chosen", schedule="sqrt"),

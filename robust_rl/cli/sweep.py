@@ -64,7 +64,7 @@ def sweep(
     if results is None:
         options.note(f"unfinished; the same command with --out {run.path} goes on")
         raise typer.Exit(130)
-    table = sweep_table(grid, results, title="value from the start, worst case around the true model")
+    table = sweep_table(grid, results, title="worst-case value around the true model")
     file = write_sweep(run, grid, results, table)
     page = options.illustrated(write_sweep_report, run, grid, results, env)
     if json:

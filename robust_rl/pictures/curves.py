@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -51,7 +52,7 @@ def return_under_shift(table: Table, axis: str) -> Figure:
     made, ((axes,),) = figure(1, 1, 7.0, 4.0)
     numbers = _as_numbers(table.columns)
     x = np.arange(len(table.columns), dtype=float) if numbers is None else np.array(numbers)
-    for name, cells, colour in zip(table.rows, table.cells, COLOURS, strict=False):
+    for name, cells, colour in zip(table.rows, table.cells, cycle(COLOURS), strict=False):
         _draw_row(axes, x, cells, name, colour, numbers is not None and len(x) > 1)
     if numbers is None or len(x) == 1:
         axes.set_xticks(x, table.columns)

@@ -58,6 +58,7 @@ class Shard:
     ) -> None:
         _threads.set_num_threads(threads)
         self.backup = BellmanOperator(source.rows(first, last), uncertainty, discount)
+        self.backup.rows.in_place = True
         self.groups = self.backup.groups
         self._kept: Bits | None = None
         self._roots = self.backup.uncertainty.error > 0
@@ -116,7 +117,8 @@ class Shard:
 
     def _take(self, kept: Bits | None, memory: Array | None) -> None:
         """Take over what the sweep before left."""
-        self.backup.rows.memory[:] = 0.0 if memory is None else memory
+        if self._roots:
+            self.backup.rows.memory[:] = 0.0 if memory is None else memory
         if kept is None:
             self._kept, self.groups = None, self.backup.groups
         elif self._kept is None or not np.array_equal(kept, self._kept):

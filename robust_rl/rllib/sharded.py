@@ -13,16 +13,18 @@ can be continued with another number of actors.
 What a sweep costs
 ------------------
 Out: 8 S bytes a node. Back: 8 S + S bytes in all (values, and actions of one byte up to 256). An actor of B states holds, for A
-actions and K successors in double precision, 12 A K B bytes of rows, twice for sets whose sweeps keep rows sorted (total
-variation, CVaR, L-infinity), and 40 A B of row numbers, rewards and radii. The driver holds some six vectors of 8 S bytes.
+actions and K successors in double precision, 12 A K B bytes of rows and 40 A B of row numbers, rewards and radii. Sets whose
+sweeps keep rows sorted, such as total variation, sort them in place; rows that are mapped from a file can't be, and a copy is
+held beside the map, whose pages the system may drop. The driver holds some six vectors of 8 S bytes. What root finders (KL,
+chi-square) remember, 8 A B bytes, stays in the object store from one sweep to the next.
 
 Plan for 10^9 states x 4 actions x 5 successors on 16 machines
 ---------------------------------------------------------------
 Worked out, not run. The machines have 16 processors and 128 GB, and a network of 25 Gbit/s, 3 GB/s.
 
 ===========================  ===================================================================================================
-rows                         12 x 20 = 240 bytes a state, in single precision 160: 240 GB or 160 GB in all, 15 GB or 10 GB a
-                             machine; sorted sweeps double it. 160 bytes of row data: 10 GB a machine
+rows                         12 x 20 = 240 bytes a state, in single precision 160, and 40 x 4 = 160 of row numbers, rewards and
+                             radii: 400 GB or 320 GB in all, 25 GB or 20 GB a machine
 V                            8 GB. Each machine holds one copy in its object store, and the one of the sweep before until it is
                              dropped: ``object_store_memory`` of 24 GB. The driver holds six: 48 GB
 out                          8 GB to each of 16 machines: 128 GB. Ray sends an object on from machines that have it, so that the

@@ -113,7 +113,9 @@ class Trials:
         """Write the results so far."""
         names = sorted({name for result in self.results for name in result})
         table = np.array([[result.get(name, math.nan) for name in names] for result in self.results])
-        save_arrays(directory / FILE, {"results": table.reshape(-1, len(names))}, self._problem() | {"names": names})
+        save_arrays(
+            directory / FILE, {"results": table.reshape(len(self.results), len(names))}, self._problem() | {"names": names}
+        )
 
     def load_checkpoint(self, directory: Path) -> None:
         """Continue from a checkpoint. Raises InvalidArgumentError if it is of other configurations."""

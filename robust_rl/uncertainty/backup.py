@@ -65,12 +65,16 @@ class RowBackup:
     memory : (n,) array
         What root finders remember of each row; zeros at first. It is part of a solver's state: a sweep from the same value with
         the same memory gives the same bits.
+    in_place : bool
+        Whether ordered sweeps may reorder the layout's own entries, where those can be written: for whoever does nothing but
+        sweep. False, the default, copies them.
     """
 
     def __init__(self, uncertainty: RectangularSet, layout: Layout, radii: Array, discount: float) -> None:
         self.uncertainty, self.layout, self.radii, self.discount = uncertainty, layout, radii, float(discount)
         self.bounds = uncertainty.bounds(layout)
         self.memory = np.zeros(len(radii))
+        self.in_place = False
         self._sweeps = uncertainty.choose_sweeps(radii)
         self._ranks: NDArray[np.int64] | None = None
         self._rows: tuple[Any, ...] | None = None
@@ -158,14 +162,16 @@ class RowBackup:
                 indices = layout.coordinates()[1]
             reward = layout.reward if layout.reward.size else None
             if ordered:
-                p, u, reward = p.copy(), None if u is None else u.copy(), None if reward is None else reward.copy()
-                indices = indices.copy() if indices is layout.indices else indices
+                p, u, reward, indices = (self._to_reorder(entries) for entries in (p, u, reward, indices))
             ptr = layout.ptr.view(np.uint64)
             entries: tuple[Any, ...] = (indices.view(np.uint32), p, u, reward)
             if not ordered:
                 entries = tuple(map(readonly, entries))
             self._rows = (ptr, *entries, readonly(layout.row_reward), radius, slack)
         return self._rows
+
+    def _to_reorder(self, entries: Any) -> Any:
+        return entries if entries is None or (self.in_place and entries.flags.writeable) else entries.copy()
 
     def _parameters(self) -> tuple[Array, Array | None, Array, Array]:
         return self.uncertainty.parameters(self.layout, self.radii, self.bounds)

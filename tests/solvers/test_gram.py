@@ -18,7 +18,7 @@ def test_gram_sums_count_visits_for_one_hot_features():
     grams = gram_sums(data, rr.features.OneHot(5, 2), 7, block=16)
     for h, gram in enumerate(grams):
         at = data.stage == h
-        visits = np.bincount(data.observations[at] * 2 + data.actions[at], minlength=10)
+        visits = np.bincount(data.actions[at] * 5 + data.observations[at], minlength=10)
         np.testing.assert_array_equal(gram, np.diag(visits))
 
 
