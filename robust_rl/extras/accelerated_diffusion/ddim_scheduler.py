@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from diffusers.configuration_utils import register_to_config
+from diffusers.schedulers.scheduling_utils import SchedulerMixin  # noqa: F401  a saved pipeline's loading looks for it here
 
 from robust_rl.errors import InvalidArgumentError
 from robust_rl.extras.accelerated_diffusion.ode import VARIANTS, ab2_weight

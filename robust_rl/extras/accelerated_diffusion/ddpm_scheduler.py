@@ -23,6 +23,7 @@ from typing import Any
 
 import torch
 from diffusers.configuration_utils import register_to_config
+from diffusers.schedulers.scheduling_utils import SchedulerMixin  # noqa: F401  a saved pipeline's loading looks for it here
 from diffusers.utils.torch_utils import randn_tensor
 
 from robust_rl.errors import InvalidArgumentError
