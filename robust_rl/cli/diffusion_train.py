@@ -33,9 +33,10 @@ def diffusion_train(
     The folder is a run and a diffusers pipeline in one: `DDPMPipeline.from_pretrained("models/digits")`.
     """
     from robust_rl.extras.denoiser import recipe
-    from robust_rl.extras.denoiser.run import train
 
     chosen = recipe(pictures)
+    from robust_rl.extras.denoiser.run import train  # loads torch, which a misspelt name need not wait for
+
     run = RunDirectory(out) if out else RunDirectory.create(name=options.run_name("diffusion-train", pictures))
     trained = train(
         chosen, run, steps=steps, batch_size=batch_size, every=every, seed=seed, name=pictures, progress=sys.stderr.isatty()
