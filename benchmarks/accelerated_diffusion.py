@@ -41,9 +41,10 @@ STEPS = (25, 50, 100, 200, 400)
 ODES = ("euler", "ddim", "two_call", "one_call", "ab2_alpha", "ab2_sigma")
 SDES = {"ddpm": ("ddpm", False), "accelerated": ("accelerated", False), "accelerated, noise outside": ("accelerated", True)}
 SIZES, FREQUENCIES = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2), (1.0, 4.0)
-CALLS, STOCHASTIC_CALLS = (5, 10, 20, 50), (10, 20, 50, 100)
-STARTS = 60  # of the distances
-SAMPLES, SEEDS = 200, range(3)  # a Frechet distance's
+CALLS = (5, 10, 20, 50)
+STOCHASTIC_CALLS, DETERMINISTIC_CALLS = (10, 20, 50), (5, 10, 20)  # of the Frechet distances
+STARTS = 40  # of the distances
+SAMPLES, SEEDS = 150, range(3)  # a Frechet distance's
 
 
 def kept(name: str, compute: Callable[[], Any]) -> Any:
@@ -250,6 +251,7 @@ drawn. Slopes are those of log error over log T from T = 100.
 {table(["sampler", "error", *(f"T = {t}" for t in STEPS), "slope"], rows)}
 
 `two_call` asks for the score twice a step; the others once. Accelerated over DDPM in total variation: {ratio}.
+So the stochastic sampler gains a constant here, not an order: DDPM is of first order itself on smooth data, beyond its bound.
 
 ![errors](../docs/images/accelerated-diffusion-orders.png)
 """
@@ -261,6 +263,11 @@ def score_section(found: dict[str, list[float]]) -> str:
 
 The mixture, T = 100. A wave is added to the score: in units of the noise its root mean square is `size` at every level,
 that of its derivative size times frequency. W2 at the end, mean of three draws of phases.
+
+An error of 0.05 in the predicted noise costs the deterministic samplers what acceleration had gained; below it, acceleration
+pays. The quick wave, whose derivative is four times as wrong for the same l2 error, does nothing to the stochastic samplers
+(their noise averages over it) and as much as the slow one to the deterministic ones: it is for these that the theorem asks
+for an accurate Jacobian.
 
 {table(["sampler", *(f"size {size:g}" for size in SIZES)], rows)}
 
@@ -320,8 +327,11 @@ def curves(found: dict[str, list[float]]) -> None:
             plain = name in ("euler", "ddim", "ddpm")
             axes.loglog(STEPS, found[name], "o--" if plain else "o-", markersize=4, label=f"{name} ({slope(found[name]):.2f})")
         axes.set(xlabel="steps T", ylabel=label)
+        axes.set_xticks(STEPS, map(str, STEPS))
+        axes.set_xticks([], minor=True)
+        axes.tick_params(which="minor", labelleft=False)
         axes.legend(fontsize=8, title="slope from T = 100", title_fontsize=8)
-    figure.savefig(IMAGES / "accelerated-diffusion-orders.png", dpi=90)
+    figure.savefig(IMAGES / "accelerated-diffusion-orders.png", dpi=80)
 
 
 def score_curves(found: dict[str, list[float]]) -> None:
@@ -366,13 +376,13 @@ def main() -> None:
     folder = options.model
     far = {
         (spacing, name): kept(f"distance {spacing} {name}", lambda: distances(folder, spacing, name))
-        for spacing in ("leading", "trailing")
+        for spacing in ("leading",)
         for name in deterministic(spacing)
     }
     floor, scored = kept("floor", frechet_floor), {}
     runs = [(f"{n} (stochastic)", make, STOCHASTIC_CALLS, True) for n, make in stochastic().items()]
     names = ("DDIM", "Accelerated, ab2_alpha", "DPMSolverMultistep (2M)")
-    runs += [(n, deterministic("leading")[n], CALLS, False) for n in names]
+    runs += [(n, deterministic("leading")[n], DETERMINISTIC_CALLS, False) for n in names]
     for name, make, calls, chance in runs:
         scored[name] = {c: kept(f"frechet {name} {c}", lambda: frechet_of(folder, make, c, chance)) for c in calls}
     by_steps = {name: kept(f"order {name}", lambda: order(name)) for name in (*ODES, *SDES)}

@@ -26,13 +26,13 @@ def disturbed(
     """Return the score with a wave added:  s_t(x) + size / sqrt(1 - ab_t) * sqrt(2) sin(w x / sqrt(1 - ab_t) + phase_t).
 
     In units of the noise, as networks predict it, the error is ``size`` at every level: sqrt(1 - ab) times the score error
-    has mean square size^2 over the phase, and its Jacobian size^2 frequency^2. The phases are drawn anew for each level,
-    independent coordinates alike.
+    has mean square size^2 over the phase, in each coordinate, and its derivative size^2 frequency^2. The phases are drawn anew
+    for each level.
 
     Parameters
     ----------
     score
-        ``(x, t) -> array like x``, the exact one.
+        ``(x, t) -> array like x``, the exact one; arrays, not tensors.
     alpha_bars
         The levels that t counts.
     size

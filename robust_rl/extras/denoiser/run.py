@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +28,22 @@ class TrainedDenoiser:
     run: RunDirectory
     interrupted: bool
 
+    @cached_property
+    def held_out_loss(self) -> float:
+        """The averaged network's loss on the pictures that were kept out."""
+        return self.training.held_out_loss(self.pictures.held_out)
+
     def summary(self) -> dict[str, Any]:
         """Return steps, parameters and the held-out loss of the averaged network."""
         return {
             "steps": self.training.count,
             "parameters": self.training.average.num_parameters(),
-            "held_out_loss": self.training.held_out_loss(self.pictures.held_out),
+            "held_out_loss": self.held_out_loss,
         }
 
     def __str__(self) -> str:
-        found = self.summary()
-        return f"{found['steps']} steps, {found['parameters']} parameters, held-out loss {found['held_out_loss']:.4f}"
+        steps, parameters = self.training.count, self.training.average.num_parameters()
+        return f"{steps} steps, {parameters} parameters, held-out loss {self.held_out_loss:.4f}"
 
     def write_report(self, path: Path) -> Path:
         """Write a page with the losses and the sheets of samples."""
