@@ -10,6 +10,7 @@ import typer
 from robust_rl.cli import (
     bench,
     calibrate,
+    diffusion_train,
     evaluate,
     frontier,
     game,
@@ -56,6 +57,7 @@ app.command("vpo-bandit")(vpo_bandit.vpo_bandit)
 app.command("vpo", **vpo.HANDED_ON)(vpo.vpo)
 app.command("vpo-online", **vpo.HANDED_ON)(vpo.vpo_online)
 app.add_typer(rllib.app, name="rllib")
+app.command("diffusion-train")(diffusion_train.diffusion_train)
 app.command("runs")(lists.runs)
 app.command("envs")(lists.environments)
 app.command("sets")(lists.sets)
