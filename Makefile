@@ -37,11 +37,11 @@ bench: .venv/bench  ## side-by-side ratios; the figures are committed in benchma
 	$(PIP) -c constraints.txt -e '.[report]'
 	touch $@
 
-# the CPU build of torch first, so that nothing else pulls the CUDA one
+# the CPU build of torch first, so that nothing else pulls the CUDA one; torchvision off the path, for tests/extras/vision.py
 .venv/dev: .venv/core
 	$(PIP) -c constraints.txt torch==2.13.0
-	$(PIP) -c constraints.txt --no-deps torchvision==0.28.0
-	$(PIP) -c constraints.txt -e '.[dev,torch,alignment,rllib,diffusion,llm]' deepinv
+	$(PIP) -c constraints.txt -e '.[dev,torch,alignment,rllib,diffusion,llm]'
+	$(PIP) -c constraints.txt --upgrade --no-deps --target .venv/vision torchvision deepinv
 	touch $@
 
 .venv/bench: .venv/dev

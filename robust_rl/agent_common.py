@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import gymnasium
 import numpy as np
@@ -17,27 +18,78 @@ from robust_rl.errors import InvalidArgumentError
 from robust_rl.training import Callback, RunDirectory, Trainable, Trainer
 
 
-def fit(
-    trainable: Trainable,
-    total_steps: int | None,
-    callbacks: Sequence[Callback],
-    run: RunDirectory | str | Path | None,
-    checkpoint_every: int | None,
-    progress: bool,
-) -> tuple[RunDirectory | None, bool]:
-    """Step until done, or ``total_steps`` are; return the run directory, and whether a signal ended it.
+class Agent(ABC):
+    """How every agent learns: its Trainable is stepped by the shared Trainer, and what comes of it is taken over and saved.
 
-    Raises
-    ------
-    InvalidArgumentError
-        If ``total_steps`` isn't positive.
+    Attributes
+    ----------
+    interrupted : bool
+        Whether a signal ended the last ``learn``.
     """
-    if total_steps is not None and total_steps < 1:
-        raise InvalidArgumentError(f"total_steps is {total_steps}; it must be at least 1")
-    directory = RunDirectory(run) if isinstance(run, (str, Path)) else run
-    trainer = Trainer(directory, max_steps=total_steps, callbacks=callbacks, checkpoint_every=checkpoint_every, progress=progress)
-    trainer.fit(trainable)
-    return directory, trainer.interrupted
+
+    default_steps: ClassVar[int | None] = None
+    """Steps of ``learn()`` without a number; ``None``: until the Trainable is done."""
+
+    interrupted: bool = False
+
+    def learn(
+        self,
+        total_steps: int | None = None,
+        callbacks: Sequence[Callback] = (),
+        run: RunDirectory | str | Path | None = None,
+        *,
+        checkpoint_every: int | None = None,
+        progress: bool = False,
+    ) -> Self:
+        """Learn until done; after fewer steps a second call goes on.
+
+        Parameters
+        ----------
+        total_steps : int, optional
+            At most so many steps in total; the class says what a step is.
+        callbacks
+            Called after every step, see :mod:`robust_rl.training`.
+        run : RunDirectory or path, optional
+            Where to log, checkpoint, and leave ``result/policy.safetensors``. A run that was killed is resumed.
+        checkpoint_every : int, optional
+            Steps between checkpoints.
+        progress : bool
+            Show a progress bar on stderr.
+
+        Returns
+        -------
+        Agent
+            Itself.
+
+        Raises
+        ------
+        InvalidArgumentError
+            Before anything is learned, if ``total_steps`` isn't positive, the agent was loaded without what it learned from, or
+            its policy couldn't be saved in the run.
+        """
+        steps = self.default_steps if total_steps is None else total_steps
+        if steps is not None and steps < 1:
+            raise InvalidArgumentError(f"total_steps is {steps}; it must be at least 1")
+        trainable = self._trainable(saved=run is not None)
+        directory = RunDirectory(run) if isinstance(run, (str, Path)) else run
+        trainer = Trainer(directory, max_steps=steps, callbacks=callbacks, checkpoint_every=checkpoint_every, progress=progress)
+        trainer.fit(trainable)
+        self.interrupted = trainer.interrupted
+        if self._take_over() and directory is not None:
+            self.save(directory.result / "policy")
+        return self
+
+    @abstractmethod
+    def _trainable(self, saved: bool) -> Trainable:
+        """Return what is stepped; raise InvalidArgumentError if there is nothing to learn from, or nothing could be saved."""
+
+    @abstractmethod
+    def _take_over(self) -> bool:
+        """Take what was learned; return whether that is a policy."""
+
+    @abstractmethod
+    def save(self, path: str | Path) -> Path:
+        """Write the policy to one ``.safetensors`` file and return its path."""
 
 
 def make_env(env: Any, env_kwargs: dict[str, Any]) -> gymnasium.Env:

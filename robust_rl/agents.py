@@ -5,7 +5,6 @@ An agent is a thin cover over a planner. Everything it knows is in ``agent.solut
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +19,11 @@ from robust_rl.models import TabularMDP, unroll, with_kernel
 from robust_rl.solvers import Solution, planner
 from robust_rl.solvers.criterion import check_criterion
 from robust_rl.solvers.planning import warn_if_loose
-from robust_rl.training import Callback, RunDirectory
+from robust_rl.training import Trainable
 from robust_rl.uncertainty import RectangularSet
 
 
-class RobustVI:
+class RobustVI(agent_common.Agent):
     """Robust value iteration on an environment with a transition table.
 
     Parameters
@@ -43,6 +42,8 @@ class RobustVI:
         Algorithm, as in :func:`robust_rl.solve`.
     tol : float
         Largest allowed width of the certificate, in the unit of the rewards.
+
+    A step of ``learn`` is a sweep. If ``total_steps`` don't bring the certificate within ``tol``, a ConvergenceWarning says so.
 
     Attributes
     ----------
@@ -85,7 +86,6 @@ class RobustVI:
         self.discount, self.horizon = check_criterion(discount, horizon)
         self.method = method
         self.planner = planner(self.model, uncertainty, discount=self.discount, horizon=self.horizon, method=method, tol=self.tol)
-        self.interrupted = False
         self.np_random = np.random.default_rng(0)
         self._solution: Solution | None = None
 
@@ -96,46 +96,17 @@ class RobustVI:
             raise InvalidArgumentError("this agent has no solution yet; call learn(), to the end if there is a horizon")
         return self._solution
 
-    def learn(
-        self,
-        total_steps: int | None = None,
-        callbacks: Sequence[Callback] = (),
-        run: RunDirectory | str | Path | None = None,
-        *,
-        checkpoint_every: int | None = None,
-        progress: bool = False,
-    ) -> RobustVI:
-        """Sweep until the certificate is within ``tol``.
+    def _trainable(self, saved: bool) -> Trainable:
+        return self.planner
 
-        Parameters
-        ----------
-        total_steps : int, optional
-            At most so many sweeps in total; a ConvergenceWarning says if they weren't enough.
-        callbacks
-            Called after every sweep, see :mod:`robust_rl.training`.
-        run : RunDirectory or path, optional
-            Where to log, checkpoint, and leave ``result/policy.safetensors``. A run that was killed is resumed.
-        checkpoint_every : int, optional
-            Sweeps between checkpoints.
-        progress : bool
-            Show a progress bar on stderr.
-
-        Returns
-        -------
-        RobustVI
-            Itself.
-        """
-        directory, self.interrupted = agent_common.fit(self.planner, total_steps, callbacks, run, checkpoint_every, progress)
+    def _take_over(self) -> bool:
         if self.horizon is not None and not self.planner.done:
-            # backward induction has no policy before its last stage
-            self._solution = None
-            return self
+            self._solution = None  # backward induction has no policy before its last stage
+            return False
         self._solution = self.planner.solution()
         if not self.interrupted:
             warn_if_loose(self._solution, self.tol)
-        if directory is not None:
-            self.save(directory.result / "policy")
-        return self
+        return True
 
     def predict(self, observation: Any, state: int | None = None, deterministic: bool = True) -> tuple[Any, int | None]:
         """Return the action for an observation.

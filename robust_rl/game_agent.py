@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,10 @@ from robust_rl.models import GameSimulator, MarkovGame, empirical_game
 from robust_rl.models.game_file import game_arrays, game_from_arrays
 from robust_rl.solvers import DRNVISolver, GameSolution
 from robust_rl.solvers.game_backup import GameUncertainty
-from robust_rl.training import Callback, RunDirectory
+from robust_rl.training import Trainable
 
 
-class DRNVI:
+class DRNVI(agent_common.Agent):
     """DR-NVI on a game with a table, or on draws from it.
 
     Parameters
@@ -34,6 +34,8 @@ class DRNVI:
         Draws from each (h, s, a), from which the kernels are estimated. Default: plan on the known kernels.
     seed : int
         Of the draws, and of the actions of mixed policies.
+
+    A step of ``learn`` is a stage, the last first; there is no policy before the first stage is solved.
 
     Attributes
     ----------
@@ -78,7 +80,6 @@ class DRNVI:
         self.model = source if samples is None else empirical_game(source, samples, np.random.default_rng(drawing))
         self.samples, self.seed = samples, seed
         self.planner = DRNVISolver(self.model, uncertainty, equilibrium=equilibrium, selection=selection)
-        self.interrupted = False
         self.np_random = np.random.default_rng(acting)
         self._solution: GameSolution | None = None
 
@@ -99,40 +100,12 @@ class DRNVI:
             raise InvalidArgumentError("this agent has no solution yet; call learn(), to its end")
         return self._solution
 
-    def learn(
-        self,
-        total_steps: int | None = None,
-        callbacks: Sequence[Callback] = (),
-        run: RunDirectory | str | Path | None = None,
-        *,
-        checkpoint_every: int | None = None,
-        progress: bool = False,
-    ) -> DRNVI:
-        """Solve stage by stage, the last first; there is no policy before the first stage is solved.
+    def _trainable(self, saved: bool) -> Trainable:
+        return self.planner
 
-        Parameters
-        ----------
-        total_steps : int, optional
-            At most so many stages in total.
-        callbacks
-            Called after every stage, see :mod:`robust_rl.training`.
-        run : RunDirectory or path, optional
-            Where to log, checkpoint, and leave ``result/policy.safetensors``. A run that was killed is resumed.
-        checkpoint_every : int, optional
-            Stages between checkpoints.
-        progress : bool
-            Show a progress bar on stderr.
-
-        Returns
-        -------
-        DRNVI
-            Itself.
-        """
-        directory, self.interrupted = agent_common.fit(self.planner, total_steps, callbacks, run, checkpoint_every, progress)
+    def _take_over(self) -> bool:
         self._solution = self.planner.solution() if self.planner.done else None
-        if directory is not None and self.planner.done:
-            self.save(directory.result / "policy")
-        return self
+        return self.planner.done
 
     def predict(
         self, observations: Mapping[str, Any], state: int | None = None, deterministic: bool = False

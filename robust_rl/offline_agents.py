@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -15,13 +14,13 @@ from robust_rl.errors import FileFormatError, InvalidArgumentError
 from robust_rl.features import MAPS, FeatureMap, describe
 from robust_rl.solvers import DROPSolver, DROPVSolver, LinearProblem, LinearSolution, linear_problem
 from robust_rl.solvers.solution import pack_arguments, unpack_arguments
-from robust_rl.training import Callback, RunDirectory
+from robust_rl.training import Trainable
 from robust_rl.uncertainty import Nominal, RectangularSet, from_description
 
 ARRAYS = ("weights", "theta", "nu", "bonus", "lowest", "used")
 
 
-class DROP:
+class DROP(agent_common.Agent):
     """Distributionally robust pessimistic value iteration on logged data, with linear features.
 
     Parameters
@@ -42,6 +41,8 @@ class DROP:
     **constants
         ``penalty``, ``ridge``, ``delta``, ``subsample``, ``trim``, ``seed`` of :class:`robust_rl.solvers.DROPSolver`; for
         :class:`DROPV` those of :class:`robust_rl.solvers.DROPVSolver`.
+
+    A step of ``learn`` is a stage, the last first; there is no policy before the first stage is solved.
 
     Attributes
     ----------
@@ -68,7 +69,7 @@ class DROP:
     (0, 1)
     """
 
-    _solver: ClassVar[Any] = DROPSolver
+    _solver: ClassVar[type[DROPSolver] | type[DROPVSolver]] = DROPSolver
 
     def __init__(
         self,
@@ -86,9 +87,8 @@ class DROP:
             data, uncertainty, features=features, horizon=horizon, v_min=v_min, states=states, reward_bounds=reward_bounds
         )
         self.uncertainty, self.horizon = uncertainty, problem.horizon
-        self.solver = self._solver(problem, data, **constants)
+        self.solver: Any = self._solver(problem, data, **constants)
         self.observation_shape = data.observations.shape[1:]
-        self.interrupted = False
         self._solution: LinearSolution | None = None
 
     @property
@@ -98,40 +98,19 @@ class DROP:
             raise InvalidArgumentError("this agent has no solution yet; call learn(), to the end")
         return self._solution
 
-    def learn(
-        self,
-        total_steps: int | None = None,
-        callbacks: Sequence[Callback] = (),
-        run: RunDirectory | str | Path | None = None,
-        *,
-        checkpoint_every: int | None = None,
-        progress: bool = False,
-    ) -> Self:
-        """Solve all stages.
-
-        Parameters
-        ----------
-        total_steps : int, optional
-            At most so many stages in total; there is no policy before the last one is solved.
-        callbacks
-            Called after every stage, see :mod:`robust_rl.training`.
-        run : RunDirectory or path, optional
-            Where to log, checkpoint, and leave ``result/policy.safetensors``. A run that was killed is resumed.
-        checkpoint_every : int, optional
-            Stages between checkpoints.
-        progress : bool
-            Show a progress bar on stderr.
-        """
-        if self.solver is None:
+    def _trainable(self, saved: bool) -> Trainable:
+        solver: DROPSolver | DROPVSolver | None = self.solver
+        if solver is None:
             raise InvalidArgumentError("a loaded agent has no data to learn from; make a new one")
-        if run is not None:
-            _describe_features(self.solver.problem.features)  # so that no work is lost if the policy can't be saved
-        directory, self.interrupted = agent_common.fit(self.solver, total_steps, callbacks, run, checkpoint_every, progress)
+        if saved:
+            _describe_features(solver.problem.features)  # so that no work is lost if the policy can't be saved
+        return solver
+
+    def _take_over(self) -> bool:
+        assert self.solver is not None
         if self.solver.done:
             self._solution = self.solver.solution()
-            if directory is not None:
-                self.save(directory.result / "policy")
-        return self
+        return bool(self.solver.done)
 
     def predict(self, observation: Any, state: int | None = None, deterministic: bool = True) -> tuple[Any, int]:
         """Return the greedy action for an observation.
@@ -209,7 +188,7 @@ class DROP:
             raise FileFormatError(f"the file holds no offline policy: {error} is missing") from None
         agent = cls.__new__(cls)
         agent.uncertainty, agent.horizon, agent.observation_shape = solution.problem.uncertainty, solution.problem.horizon, shape
-        agent.solver, agent.interrupted, agent._solution = None, False, solution
+        agent.solver, agent._solution = None, solution
         return agent
 
 
@@ -228,7 +207,7 @@ class DROPV(DROP):
     (3,)
     """
 
-    _solver: ClassVar[Any] = DROPVSolver
+    _solver = DROPVSolver
 
 
 def _describe_features(features: FeatureMap) -> dict[str, Any]:

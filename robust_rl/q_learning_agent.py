@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,13 +15,11 @@ from robust_rl.models import GenerativeModel, TabularMDP
 from robust_rl.solvers.episodic_q_learning import EpisodicQLearning
 from robust_rl.solvers.learned import LearnedValues
 from robust_rl.solvers.q_learning import QLearning
-from robust_rl.training import Callback, RunDirectory
+from robust_rl.training import Trainable
 from robust_rl.uncertainty import RectangularSet
 
-STEPS = 20
 
-
-class RobustQLearning:
+class RobustQLearning(agent_common.Agent):
     """Robust Q-learning: the optimal robust policy from draws of the next state, without reading a probability.
 
     Parameters
@@ -49,6 +46,9 @@ class RobustQLearning:
     max_level : int or None
         Highest level of multilevel Monte Carlo; see :mod:`robust_rl.solvers.multilevel` for what ``None`` costs.
 
+    A step of ``learn`` is 1,000 updates of every state and action on a simulator, or 10,000 moves along episodes, and without
+    a number of steps there are 20. The metric ``train/updates`` counts updates of single entries of Q.
+
     Attributes
     ----------
     solution : LearnedValues
@@ -70,6 +70,8 @@ class RobustQLearning:
     >>> round(float(agent.solution.value[0]), 1), agent.predict(5)
     (0.3, (1, None))
     """
+
+    default_steps = 20
 
     def __init__(
         self,
@@ -113,7 +115,6 @@ class RobustQLearning:
             )
             self.observation_space = made.observation_space if played else spaces.Discrete(simulator.num_states)
             self.action_space = made.action_space if played else spaces.Discrete(simulator.num_actions)
-        self.interrupted = False
         self._solution: LearnedValues | None = None
 
     @property
@@ -123,44 +124,15 @@ class RobustQLearning:
             raise InvalidArgumentError("this agent has learned nothing yet; call learn()")
         return self._solution
 
-    def learn(
-        self,
-        total_steps: int | None = None,
-        callbacks: Sequence[Callback] = (),
-        run: RunDirectory | str | Path | None = None,
-        *,
-        checkpoint_every: int | None = None,
-        progress: bool = False,
-    ) -> RobustQLearning:
-        """Learn; a second call goes on.
-
-        Parameters
-        ----------
-        total_steps : int, optional
-            Steps in total, of 1,000 updates of every state and action each, or of 10,000 moves along episodes. Default: 20. The
-            metric ``train/updates`` counts updates of single entries of Q.
-        callbacks
-            Called after every step, see :mod:`robust_rl.training`.
-        run : RunDirectory or path, optional
-            Where to log, checkpoint, and leave ``result/policy.safetensors``. A run that was killed is resumed.
-        checkpoint_every : int, optional
-            Steps between checkpoints.
-        progress : bool
-            Show a progress bar on stderr.
-
-        Returns
-        -------
-        RobustQLearning
-            Itself.
-        """
+    def _trainable(self, saved: bool) -> Trainable:
         if self.learner is None:
             raise InvalidArgumentError("a loaded agent has nothing to learn from; make a new one with its environment")
-        steps = STEPS if total_steps is None else total_steps
-        directory, self.interrupted = agent_common.fit(self.learner, steps, callbacks, run, checkpoint_every, progress)
+        return self.learner
+
+    def _take_over(self) -> bool:
+        assert self.learner is not None
         self._solution = self.learner.solution()
-        if directory is not None:
-            self.save(directory.result / "policy")
-        return self
+        return True
 
     def predict(self, observation: Any, state: Any = None, deterministic: bool = True) -> tuple[Any, None]:
         """Return the greedy action for an observation.
@@ -201,7 +173,7 @@ class RobustQLearning:
         agent = cls.__new__(cls)
         agent._solution = LearnedValues.from_arrays(arrays, metadata)
         agent.uncertainty, agent.discount = agent._solution.uncertainty, agent._solution.discount
-        agent.learner, agent.interrupted = None, False
+        agent.learner = None
         agent_common.restore_spaces(agent, metadata)
         return agent
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,14 +13,14 @@ from robust_rl.errors import FileFormatError, InvalidArgumentError
 from robust_rl.solvers.network import Encoder, Layers
 from robust_rl.solvers.rfqi_problem import RFQIProblem, RFQISolution, rfqi_problem
 from robust_rl.solvers.solution import pack_arguments, unpack_arguments
-from robust_rl.training import Callback, RunDirectory
+from robust_rl.training import Trainable
 from robust_rl.training.optional import require
 from robust_rl.uncertainty import Nominal, RectangularSet, from_description
 
 NETWORKS = ("q", "eta", "behaviour")
 
 
-class RFQI:
+class RFQI(agent_common.Agent):
     """Robust fitted Q-iteration on logged data, with networks in torch.
 
     Parameters
@@ -44,6 +43,8 @@ class RFQI:
     **constants
         ``hidden``, ``iterations``, ``updates``, ``dual_updates``, ``batch_size``, ``learning_rate``, ``dual_learning_rate``,
         ``last_share``, ``behaviour_threshold``, ``seed``, ``device`` of :class:`robust_rl.solvers.rfqi.RFQISolver`.
+
+    A step of ``learn`` is an iteration; step sizes are laid out for ``iterations`` of them.
 
     Attributes
     ----------
@@ -93,7 +94,6 @@ class RFQI:
         self.uncertainty, self.discount = uncertainty, problem.discount
         self.observation_shape = problem.encoder.shape
         self.solver: RFQISolver | None = RFQISolver(problem, data, **constants)
-        self.interrupted = False
         self._solution: RFQISolution | None = None
 
     @property
@@ -103,37 +103,15 @@ class RFQI:
             raise InvalidArgumentError("this agent has learned nothing yet; call learn()")
         return self._solution
 
-    def learn(
-        self,
-        total_steps: int | None = None,
-        callbacks: Sequence[Callback] = (),
-        run: RunDirectory | str | Path | None = None,
-        *,
-        checkpoint_every: int | None = None,
-        progress: bool = False,
-    ) -> Self:
-        """Learn; after fewer steps than ``iterations`` a second call goes on.
-
-        Parameters
-        ----------
-        total_steps : int, optional
-            At most so many iterations; step sizes are laid out for ``iterations`` of them.
-        callbacks
-            Called after every iteration, see :mod:`robust_rl.training`.
-        run : RunDirectory or path, optional
-            Where to log, checkpoint, and leave ``result/policy.safetensors``. A run that was killed is resumed.
-        checkpoint_every : int, optional
-            Iterations between checkpoints.
-        progress : bool
-            Show a progress bar on stderr.
-        """
+    def _trainable(self, saved: bool) -> Trainable:
         if self.solver is None:
             raise InvalidArgumentError("a loaded agent has no data to learn from; make a new one")
-        directory, self.interrupted = agent_common.fit(self.solver, total_steps, callbacks, run, checkpoint_every, progress)
+        return self.solver
+
+    def _take_over(self) -> bool:
+        assert self.solver is not None
         self._solution = self.solver.solution()
-        if directory is not None:
-            self.save(directory.result / "policy")
-        return self
+        return True
 
     def predict(self, observation: Any, state: Any = None, deterministic: bool = True) -> tuple[Any, None]:
         """Return the greedy action for an observation.
@@ -201,7 +179,7 @@ class RFQI:
         agent = cls.__new__(cls)
         agent.uncertainty, agent.discount = solution.problem.uncertainty, solution.discount
         agent.observation_shape = solution.problem.encoder.shape
-        agent.solver, agent.interrupted, agent._solution = None, False, solution
+        agent.solver, agent._solution = None, solution
         return agent
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,10 @@ from robust_rl.alignment.loss import Mode
 from robust_rl.alignment.tabular import log_softmax
 from robust_rl.envs import PreferenceBandit
 from robust_rl.errors import FileFormatError, InvalidArgumentError
-from robust_rl.training import Callback, RunDirectory
+from robust_rl.training import Trainable
 
 
-class VPOBandit:
+class VPOBandit(agent_common.Agent):
     """Learns a softmax policy for a contextual bandit that tells no rewards, only which of two responses is better.
 
     Parameters
@@ -42,6 +41,8 @@ class VPOBandit:
         Of everything random.
     env_kwargs : dict, optional
         Arguments of the environment, for an id only.
+
+    A step of ``learn`` is a round.
 
     Raises
     ------
@@ -100,7 +101,6 @@ class VPOBandit:
         self.mode, self.alpha, self.beta = mode, float(alpha), float(beta)
         self.logits = self.learner.theta[0]
         self.reference = bandit.reference
-        self.interrupted = False
         self.np_random = np.random.default_rng([seed, 2])
 
     @property
@@ -119,41 +119,12 @@ class VPOBandit:
         """
         return float(self._learning().suboptimality()[0])
 
-    def learn(
-        self,
-        total_steps: int | None = None,
-        callbacks: Sequence[Callback] = (),
-        run: RunDirectory | str | Path | None = None,
-        *,
-        checkpoint_every: int | None = None,
-        progress: bool = False,
-    ) -> VPOBandit:
-        """Learn until all rounds are done; a second call goes on.
+    def _trainable(self, saved: bool) -> Trainable:
+        return self._learning()
 
-        Parameters
-        ----------
-        total_steps : int, optional
-            Rounds in total. Default: all of them.
-        callbacks
-            Called after every step, see :mod:`robust_rl.training`.
-        run : RunDirectory or path, optional
-            Where to log, checkpoint, and leave ``result/policy.safetensors``. A run that was killed is resumed.
-        checkpoint_every : int, optional
-            Steps between checkpoints.
-        progress : bool
-            Show a progress bar on stderr.
-
-        Returns
-        -------
-        VPOBandit
-            Itself.
-        """
-        learner = self._learning()
-        directory, self.interrupted = agent_common.fit(learner, total_steps, callbacks, run, checkpoint_every, progress)
-        self.logits = learner.theta[0]
-        if directory is not None:
-            self.save(directory.result / "policy")
-        return self
+    def _take_over(self) -> bool:
+        self.logits = self._learning().theta[0]
+        return True
 
     def predict(self, observation: Any, state: Any = None, deterministic: bool = True) -> tuple[Any, None]:
         """Return the likeliest response to a context, or one drawn from the policy.
@@ -201,7 +172,7 @@ class VPOBandit:
             agent.mode, agent.alpha, agent.beta = (metadata[name] for name in ("mode", "alpha", "beta"))
         except KeyError as error:
             raise FileFormatError(f"{path} holds no policy of VPO: {error} is missing") from None
-        agent.bandit, agent.learner, agent.interrupted = None, None, False
+        agent.bandit, agent.learner = None, None
         agent.np_random = np.random.default_rng()
         agent_common.restore_spaces(agent, metadata)
         return agent

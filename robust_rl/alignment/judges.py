@@ -2,14 +2,18 @@
 
 A judge is any function ``(prompt, first, second, rng) -> bool``, as in :mod:`robust_rl.envs.games.duel_v0`: whether the
 first response is better. :class:`RewardJudge` makes one of a reward ``(prompt, response) -> float``, by Bradley and
-Terry's model or by the larger reward; rewards are any function, a :class:`Lexicon`, or a :class:`RewardModel`.
+Terry's model or by the larger reward; rewards are any function, a :class:`Lexicon`, a :class:`RewardModel`, or another program
+behind a :class:`CommandReward`.
 """
 
 from __future__ import annotations
 
 import importlib
+import json
 import math
 import re
+import shlex
+import subprocess
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -149,14 +153,49 @@ class RewardModel:
             return float(self.model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]).logits[0, 0])
 
 
+class CommandReward:
+    """The reward of a program: it reads ``{"prompt": .., "response": ..}`` from its input and prints a number.
+
+    Parameters
+    ----------
+    command
+        The program and its arguments, as in a shell, though none is started.
+    timeout
+        Seconds that an answer may take.
+
+    Raises
+    ------
+    InvalidArgumentError
+        The command is empty, or its quotes don't match.
+    """
+
+    def __init__(self, command: str, timeout: float = 600.0) -> None:
+        try:
+            self.arguments = shlex.split(command)
+        except ValueError as error:
+            raise InvalidArgumentError(f"judge command {command!r}: {error}") from None
+        if not self.arguments:
+            raise InvalidArgumentError("the judge's command is empty; give a program and its arguments")
+        self.timeout = timeout
+
+    def __call__(self, prompt: str, response: str) -> float:
+        """Return the number that the program printed; raises JudgeError with its last words if it fails or prints none."""
+        asked = json.dumps({"prompt": prompt, "response": response})
+        done = subprocess.run(self.arguments, input=asked, capture_output=True, text=True, timeout=self.timeout, check=False)
+        if done.returncode:
+            raise JudgeError(f"{self.arguments[0]} exited with {done.returncode}: {done.stderr.strip()[-200:]}")
+        return float(done.stdout)
+
+
 def judge_by_name(name: str, rule: str = "sample", device: str = "cpu") -> RewardJudge:
     """Return the judge that a command line names.
 
     Parameters
     ----------
     name
-        ``lexicon`` (twenty words), ``lexicon:FILE``, ``model:NAME`` (a sequence-classification model), or
-        ``pkg.module:function``, a reward ``(prompt, response) -> float``: **its module is imported, so its code runs**.
+        ``lexicon`` (twenty words), ``lexicon:FILE``, ``model:NAME`` (a sequence-classification model),
+        ``command:PROGRAM ARGUMENTS`` (see :class:`CommandReward`), or ``pkg.module:function``, a reward
+        ``(prompt, response) -> float``. **The last two run the code that they name.**
     rule, device
         As for :class:`RewardJudge` and :class:`RewardModel`.
 
@@ -169,9 +208,13 @@ def judge_by_name(name: str, rule: str = "sample", device: str = "cpu") -> Rewar
     if kind == "lexicon":
         return RewardJudge(Lexicon.read(rest) if rest else Lexicon(), rule)
     if not rest:
-        raise InvalidArgumentError(f"judge {name!r} is none of lexicon, lexicon:FILE, model:NAME, pkg.module:function")
+        raise InvalidArgumentError(
+            f"judge {name!r} is none of lexicon, lexicon:FILE, model:NAME, command:PROGRAM, pkg.module:function"
+        )
     if kind == "model":
         return RewardJudge(RewardModel(rest, device=device), rule)
+    if kind == "command":
+        return RewardJudge(CommandReward(rest), rule)
     try:
         reward = getattr(importlib.import_module(kind), rest)
     except (ImportError, AttributeError) as error:

@@ -4,9 +4,10 @@
     robust-rl vpo-online --config online.yaml --judge mypackage.rewards:helpfulness
 
 ``--dataset_name`` is a dataset of the Hub or a local ``.jsonl`` or ``.parquet`` file with a column ``prompt``: texts or
-messages. ``--judge`` is ``lexicon``, ``lexicon:FILE`` (word, tab, valence), ``model:NAME`` (a sequence-classification model)
-or ``pkg.module:function``, a reward ``(prompt, response) -> float``: its module is imported, so its code runs. Labels are
-drawn by Bradley and Terry's model of the rewards, or with ``--judge_rule argmax`` go to the larger one.
+messages. ``--judge`` is ``lexicon``, ``lexicon:FILE`` (word, tab, valence), ``model:NAME`` (a sequence-classification model),
+``command:PROGRAM ARGUMENTS`` (reads ``{"prompt": .., "response": ..}``, prints a number) or ``pkg.module:function``, a reward
+``(prompt, response) -> float``; the last two run the code that they name. Labels are drawn by Bradley and Terry's model of the
+rewards, or with ``--judge_rule argmax`` go to the larger one.
 
 A run that was stopped or killed goes on at its last whole round when the same command is given again. Telemetry of TRL
 and the Hub's client is off unless ``HF_HUB_DISABLE_TELEMETRY=0`` is set. Everything happens in this process, but
@@ -59,7 +60,9 @@ def check(script: Any, config: Any, model: Any, mixture: Any) -> list[Any]:
     if not model.model_name_or_path:
         raise InvalidArgumentError("--model_name_or_path is missing: a model of the Hub, or a folder with one")
     if not script.judge:
-        raise InvalidArgumentError("--judge is missing: lexicon, lexicon:FILE, model:NAME or pkg.module:function")
+        raise InvalidArgumentError(
+            "--judge is missing: lexicon, lexicon:FILE, model:NAME, command:PROGRAM or pkg.module:function"
+        )
     splits = load(script, mixture, ["prompt"])
     if script.dataset_train_split not in splits:
         raise InvalidArgumentError(f"the data have no split {script.dataset_train_split!r}; splits are {', '.join(splits)}")
@@ -142,7 +145,7 @@ def _arguments() -> Any:
         use_accelerate: bool = dataclasses.field(default=False, metadata={"help": "No: the rounds run in this process."})
         judge: str | None = dataclasses.field(
             default=None,
-            metadata={"help": "lexicon, lexicon:FILE, model:NAME, or pkg.module:function (imported: its code runs)."},
+            metadata={"help": "lexicon, lexicon:FILE, model:NAME, command:PROGRAM or pkg.module:function (their code runs)."},
         )
         judge_rule: str = dataclasses.field(
             default="sample", metadata={"help": "sample (Bradley and Terry) or argmax.", "choices": ["sample", "argmax"]}

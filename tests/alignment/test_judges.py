@@ -1,4 +1,6 @@
 import math
+import shlex
+import sys
 
 import numpy as np
 import pytest
@@ -97,3 +99,23 @@ def test_judges_by_name(tmp_path):
             judge_by_name(name)
     with pytest.raises(InvalidArgumentError, match="rule is"):
         judge_by_name("lexicon", rule="smaller")
+
+
+def command(code):
+    return f"command:{shlex.quote(sys.executable)} -c {shlex.quote(code)}"
+
+
+def test_a_program_judges():
+    counts = "import json, sys; asked = json.load(sys.stdin); print(len(asked['response']) - len(asked['prompt']))"
+    judge = judge_by_name(command(counts), rule="argmax")
+    assert judge("p", "longer", "no", np.random.default_rng(0))
+    assert judge.reward("ab", "é") == -1
+    with pytest.raises(JudgeError, match="exited with 3: no idea"):
+        judge_by_name(command("import sys; print('no idea', file=sys.stderr); sys.exit(3)"))("p", "a", "b", None)
+    with pytest.raises(JudgeError, match="could not convert"):
+        judge_by_name(command("print('good')"))("p", "a", "b", None)
+    with pytest.raises(JudgeError, match="FileNotFoundError"):
+        judge_by_name("command:no-such-program")("p", "a", "b", None)
+    for wrong in ("command: ", "command:'"):
+        with pytest.raises(InvalidArgumentError, match="command"):
+            judge_by_name(wrong)
