@@ -11,6 +11,7 @@ from robust_rl.cli import (
     bench,
     calibrate,
     diffusion_train,
+    dpnp,
     evaluate,
     frontier,
     game,
@@ -58,6 +59,7 @@ app.command("vpo", **vpo.HANDED_ON)(vpo.vpo)
 app.command("vpo-online", **vpo.HANDED_ON)(vpo.vpo_online)
 app.add_typer(rllib.app, name="rllib")
 app.command("diffusion-train")(diffusion_train.diffusion_train)
+app.command("dpnp")(dpnp.dpnp)
 app.command("runs")(lists.runs)
 app.command("envs")(lists.environments)
 app.command("sets")(lists.sets)
