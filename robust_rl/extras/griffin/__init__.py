@@ -13,13 +13,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from robust_rl.extras.griffin.comparison import Comparison, compare
     from robust_rl.extras.griffin.pruning import griffin
     from robust_rl.extras.griffin.selection import SELECTIONS
 
-_HOMES = {"griffin": "pruning", "SELECTIONS": "selection"}
+_HOMES = {"Comparison": "comparison", "compare": "comparison", "griffin": "pruning", "SELECTIONS": "selection"}
 """Public name -> module of this package that defines it."""
 
-__all__ = ["SELECTIONS", "griffin"]
+__all__ = ["SELECTIONS", "Comparison", "compare", "griffin"]
 
 
 def __getattr__(name: str) -> Any:

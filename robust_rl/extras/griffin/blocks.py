@@ -94,6 +94,10 @@ class Block:
                 product *= norms.view(copies, self.neurons).prod(0)
         return product
 
+    def neuron_weights(self) -> list[nn.Parameter]:
+        """Return the parameters that have neurons, whole or reduced."""
+        return [parameter for parameter, _, _ in self._neuron_axes()]
+
     def _neuron_axes(self) -> Iterator[tuple[nn.Parameter, int, int]]:
         """Yield each parameter that has neurons, along which axis, and how many times over (a fused matrix: twice)."""
         for projection in self.inputs:
@@ -184,9 +188,9 @@ def _check_block(model: Any, block: Block) -> None:
                 f"{where}: weights are sharded, not loaded or packed ({type(projection.weight.data).__name__}, "
                 f"{projection.weight.device}, {projection.weight.dtype}); load the model whole, onto one device"
             )
-    outside = [id(parameter) for parameter, _, _ in block._neuron_axes()]
+    ours = [id(parameter) for parameter in block.neuron_weights()]
     for name, parameter in model.get_submodule(block.name).named_parameters():
-        if id(parameter) not in outside and name.count(".") <= 1 and parameter.shape[:1] == (block.neurons,):
+        if id(parameter) not in ours and name.count(".") <= 1 and parameter.shape[:1] == (block.neurons,):
             raise InvalidArgumentError(f"{where}: {name} acts on the neurons between the projections; such blocks aren't covered")
 
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
+from robust_rl.errors import InvalidArgumentError
 from robust_rl.extras.griffin.blocks import Block
 from robust_rl.extras.griffin.hooks import Hooked
 from robust_rl.extras.griffin.selection import pooled, select, squares
@@ -51,6 +52,7 @@ class Pruning(Hooked):
         self.blocks, self.counts, self.rule = blocks, counts, rule
         self.several, self.offload, self.seed = several, offload, seed
         self._generator = torch.Generator()
+        self._stepping = False  # whether the weights are those for steps
         self._recorders: list[RemovableHandle] = []
         self._squares: dict[str, Tensor] = {}  # of the prompt so far, by block
         self._lengths = self._valid = torch.empty(0)
@@ -58,7 +60,7 @@ class Pruning(Hooked):
 
     def __enter__(self) -> Self:
         self._generator.manual_seed(self.seed)
-        self._squares, self._kept = {}, {}
+        self._squares, self._kept, self._stepping = {}, {}, False
         return super().__enter__()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -70,7 +72,7 @@ class Pruning(Hooked):
     @property
     def indices(self) -> dict[str, Tensor]:
         """Neurons kept for the last prompt, sorted, by block; empty before the first prompt."""
-        if not self._kept and self._squares:
+        if not self._kept and (self._squares or not isinstance(self.rule, str)):
             self._kept = self._choose()
         return self._kept
 
@@ -81,11 +83,14 @@ class Pruning(Hooked):
                 self._start_recording(len(valid))
             self._valid, self._kept = valid, {}
             self._lengths = self._lengths + valid.sum(1)
-        elif self._recorders:
+        elif not self._stepping:
+            if not self.indices:
+                raise InvalidArgumentError(f"griffin saw no prompt, and the cache holds {held} tokens; start with an empty one")
             self._stop_recording()
             self._reduce()
 
     def _reduce(self) -> None:
+        self._stepping = True
         # a caller's inference mode would make weights that nothing may write to later
         with torch.inference_mode(False), torch.no_grad():
             for block in self.blocks:
@@ -105,6 +110,7 @@ class Pruning(Hooked):
     def _start_recording(self, rows: int) -> None:
         """Put the whole weights in place and listen to what the output projections are applied to."""
         self._stop_recording()
+        self._stepping = False
         self._squares, self._lengths = {}, torch.zeros(rows, dtype=torch.long, device=self.model.device)
         for block in self.blocks:
             block.restore()

@@ -193,6 +193,19 @@ def test_another_prompt_s_neurons_can_be_used():
     torch.testing.assert_close(logits, reference.decode(prompt, tail, by_layer(g)), rtol=0, atol=1e-11)
 
 
+def test_a_cache_from_outside_brings_no_prompt_but_fixed_neurons_need_none():
+    model, prompt, tail = make("llama"), tokens(8), tokens(4, seed=1)
+    with griffin(model, 0.5) as g:
+        logits = continuation_logits(model, prompt, tail)
+    with torch.no_grad():
+        cache = model(prompt[None]).past_key_values
+        with griffin(model, 0.5), pytest.raises(InvalidArgumentError, match="saw no prompt, and the cache holds 8 tokens"):
+            model(tail[None, :1], past_key_values=cache)
+        with griffin(model, select=g.indices, several="step"):
+            found = model(tail[None, :-1], past_key_values=cache).logits[0]
+    torch.testing.assert_close(found, logits[1:], rtol=0, atol=1e-11)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_an_error_inside_leaves_the_model_as_it_was(family):
     model = make(family)
