@@ -39,6 +39,9 @@ class Comparison:
         Processor time of a step, a median a round, (rounds,), by ``"full"`` and ``"pruned"``.
     bound
         The most that a step could gain, were reading weights all that it did.
+    memory
+        Bytes of the weights held while decoding: ``"full"`` model, ``"pruned"`` with the smaller copies beside the whole weights,
+        ``"offloaded"`` with those moved elsewhere.
     """
 
     keep: float
@@ -48,6 +51,7 @@ class Comparison:
     fidelity: Fidelity
     seconds: Mapping[str, Array]
     bound: float
+    memory: Mapping[str, int]
 
     @property
     def speed_up(self) -> Array:
@@ -61,6 +65,7 @@ class Comparison:
             "first_difference": self.first_difference, "speed_up": float(np.median(self.speed_up)),
             "speed_up_range": [float(self.speed_up.min()), float(self.speed_up.max())], "bound": self.bound,
             "milliseconds": {name: 1000 * float(np.median(times)) for name, times in self.seconds.items()},
+            "bytes": dict(self.memory),
         }  # fmt: skip
 
     @property
@@ -139,13 +144,17 @@ def compare(
     with pruning:
         found = fidelity(full, continuation_logits(model, prompt, full_tokens), full_tokens)
         pruned_tokens = _greedy(model, prompt, tokens)
+        smaller = [weight for block in pruning.blocks if block.is_reduced for weight in block.neuron_weights()]
+        memory = {"offloaded": held_bytes(model), "pruned": held_bytes(*smaller)}
+    memory["full"] = held_bytes(model)
+    memory["pruned"] += memory["full"]
     seconds: dict[str, list[float]] = {name: [] for name in NAMES}
     for _ in range(rounds):
         seconds["full"].append(float(np.median(step_times(model, prompt, steps).cpu)))
         with pruning:
             seconds["pruned"].append(float(np.median(step_times(model, prompt, steps).cpu)))
     arrays = {name: np.array(times) for name, times in seconds.items()}
-    return Comparison(keep, select, full_tokens, pruned_tokens, found, arrays, bandwidth_bound(model, keep))
+    return Comparison(keep, select, full_tokens, pruned_tokens, found, arrays, bandwidth_bound(model, keep), memory)
 
 
 def bandwidth_bound(model: Any, keep: float | Sequence[float]) -> float:

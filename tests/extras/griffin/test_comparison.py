@@ -33,6 +33,9 @@ def test_the_figures_are_those_of_the_two_models():
     assert figures["perplexity"] == pytest.approx(math.exp(-q[range(9), full].log().mean()))
     assert found.first_difference == next(i for i in range(9) if found.full_tokens[i] != found.tokens[i])
     assert found.speed_up.shape == (2,)
+    neuron = 2 * 3 * 32 * 8  # in two layers, three matrices, float64
+    full = figures["bytes"]["full"]
+    assert figures["bytes"] == {"full": full, "pruned": full + 14 * neuron, "offloaded": full - 34 * neuron}
     json.dumps(figures)
 
 
