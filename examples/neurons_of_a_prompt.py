@@ -116,9 +116,10 @@ def write(run: RunDirectory, rows: list[list[Any]]) -> None:
     canvas = Canvas(figsize=(8, 3.4), layout="constrained")
     for axes, keep in zip(canvas.subplots(1, len(KEEPS), sharey=True), KEEPS, strict=True):
         found = [row for row in rows if row[0] == keep]
-        axes.bar([row[1] for row in found], [row[2] for row in found], color=["C0", "C1", "C7", "C7"])
+        bars = axes.bar([row[1] for row in found], [row[2] for row in found], color=["C0", "C1", "C7", "C7"])
+        axes.bar_label(bars, fmt="%.2f")
         axes.axhline(found[0][3], color="black", linestyle=":")
-        axes.set(title=f"{keep:g} of the neurons", yscale="log")
+        axes.set_title(f"{keep:g} of the neurons")
     canvas.supylabel("perplexity")
     table = Table(["keep", "neurons of", "perplexity", "full model", "agreement"], rows)
     text = f"{3 * HELD_OUT} held-out texts, {LENGTH - PROMPT} bytes after {PROMPT} of prompt; the dotted line is the full model."

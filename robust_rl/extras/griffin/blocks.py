@@ -80,8 +80,9 @@ class Block:
 
     def restore(self) -> None:
         """Put the whole weights back."""
-        for parameter, whole in self._full:
-            parameter.data = whole.to(parameter.device)
+        with torch.inference_mode(False):  # or what comes back from the CPU could not be written to later
+            for parameter, whole in self._full:
+                parameter.data = whole.to(parameter.device)
         self._full.clear()
         self._tell_widths(self.neurons)
 
@@ -188,6 +189,9 @@ def _check_block(model: Any, block: Block) -> None:
                 f"{where}: weights are sharded, not loaded or packed ({type(projection.weight.data).__name__}, "
                 f"{projection.weight.device}, {projection.weight.dtype}); load the model whole, onto one device"
             )
+    for parameter, axis, copies in block._neuron_axes():
+        if parameter.shape[axis] != copies * block.neurons or not 1 <= copies <= 2:
+            raise InvalidArgumentError(f"{where}: projections of {parameter.shape[axis]} and {block.neurons} neurons don't fit")
     ours = [id(parameter) for parameter in block.neuron_weights()]
     for name, parameter in model.get_submodule(block.name).named_parameters():
         if id(parameter) not in ours and name.count(".") <= 1 and parameter.shape[:1] == (block.neurons,):

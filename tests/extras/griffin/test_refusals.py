@@ -40,6 +40,10 @@ def adapter(model):
     return peft.get_peft_model(model, peft.LoraConfig(r=2, target_modules=["down_proj"])).eval()
 
 
+def odd_width(model):
+    model.model.layers[0].mlp.up_proj = torch.nn.Linear(32, 40)
+
+
 def wide_norm(model):
     model.model.layers[0].mlp.norm = torch.nn.LayerNorm(48)
 
@@ -58,6 +62,7 @@ MODELS = {
     "peft.*merge adapters first": lambda: adapter(make("llama")),
     "layers share": lambda: changed(shared_weights),
     "norm.weight acts on the neurons": lambda: changed(wide_norm),
+    "projections of 40 and 48 neurons": lambda: changed(odd_width),
     "encoder-decoder": lambda: tf.T5ForConditionalGeneration(
         tf.T5Config(d_model=8, d_ff=8, num_layers=1, num_heads=1, vocab_size=9)
     ),
