@@ -15,6 +15,7 @@ from robust_rl.cli import (
     evaluate,
     frontier,
     game,
+    griffin,
     lists,
     offline,
     options,
@@ -60,6 +61,7 @@ app.command("vpo-online", **vpo.HANDED_ON)(vpo.vpo_online)
 app.add_typer(rllib.app, name="rllib")
 app.command("diffusion-train")(diffusion_train.diffusion_train)
 app.command("dpnp")(dpnp.dpnp)
+app.command("griffin")(griffin.griffin)
 app.command("runs")(lists.runs)
 app.command("envs")(lists.environments)
 app.command("sets")(lists.sets)
