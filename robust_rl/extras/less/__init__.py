@@ -1,7 +1,7 @@
 """LESS: a cache of fixed size whose dropped tokens live on in a state of constant size.
 
-Paper: Dong, Yang, Zhang, Wang, Chi and Chen, "Get More with LESS: Synthesizing Recurrence with KV Cache Compression for Efficient LLM
-Inference", ICML 2024, arXiv:2402.09398.
+Paper: Dong, Yang, Zhang, Wang, Chi and Chen, "Get More with LESS: Synthesizing Recurrence with KV Cache Compression for
+Efficient LLM Inference", ICML 2024, arXiv:2402.09398.
 
 Names are looked up when first used, so that importing this package loads neither torch nor transformers.
 """
@@ -37,8 +37,8 @@ _HOMES = {
 """Public name -> module of this package that defines it."""
 
 __all__ = [
-    "TOVA",
     "H2O",
+    "TOVA",
     "LessCache",
     "LessFit",
     "LessKernels",

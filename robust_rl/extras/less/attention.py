@@ -71,10 +71,10 @@ def less_attention(
     if layer is None:
         if getattr(module, "sliding_window", None) is None:
             raise InvalidArgumentError(
-                "inside `with less(...) as make_cache` a forward pass needs past_key_values=make_cache(); it got another cache or "
-                "none (leave out cache_implementation and use_cache=False)"
+                "inside `with less(...) as make_cache` a forward pass needs past_key_values=make_cache(); it got another "
+                "cache or none (leave out cache_implementation and use_cache=False)"
             )
-        return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **options)  # type: ignore[no-any-return]
     layer.mark_padding(attention_mask, query.shape[2])
     if layer.seen == key.shape[2]:  # nothing was dropped yet, so the model's own mask fits
         output, _ = sdpa_attention_forward(module, query, key, value, attention_mask, **options)
@@ -100,7 +100,7 @@ def mixed_attention(layer: LessLayer, query: Tensor, key: Tensor, value: Tensor,
 
 
 def mix(sparse: Tensor, log_sum: Tensor, H: Tensor, z: Tensor) -> Tensor:
-    """Return (2) from attention over the held slots, its log normaliser, phi H and phi z: (..., D), (..., 1), (..., D), (..., 1)."""
+    """Return (2) from attention over what is held, its log normaliser, phi H and phi z; the second and the last are (..., 1)."""
     tiny = torch.finfo(z.dtype).tiny
     share = torch.where(z > 0, torch.sigmoid(z.clamp(min=tiny).log() - log_sum), 0)
     return (1 - share) * sparse + share * (H / z.clamp(min=tiny))
@@ -140,11 +140,12 @@ def weigh(rows: Tensor, value: Tensor) -> Tensor:
 
 def weigh_groups(rows: Tensor, value: Tensor) -> Tensor:
     """Return the product of rows (B, K, G, q, n) and values (B, K, n, D), (B, K, G, q, D)."""
-    return (rows.flatten(2, 3) @ value).unflatten(2, rows.shape[2:4])
+    product: Tensor = rows.flatten(2, 3) @ value
+    return product.unflatten(2, rows.shape[2:4])  # type: ignore[no-any-return]
 
 
 def _grouped(query: Tensor, kv_heads: int) -> Tensor:
-    return query.unflatten(1, (kv_heads, -1))
+    return query.unflatten(1, (kv_heads, -1))  # type: ignore[no-any-return]
 
 
 def _look(layer: LessLayer, query: Tensor, key: Tensor, options: dict[str, Any]) -> None:

@@ -63,7 +63,7 @@ class LessLayer(DynamicLayer):
         self.score = score if self.score is None else torch.cat([self.score, score], -1)
         self.valid = valid if self.valid is None else torch.cat([self.valid, valid], -1)
         self.seen += shape[2]
-        # An attention function gets no cache. A view carries the mark, since a tensor that the layer itself holds would make a cycle.
+        # An attention function gets no cache. A view carries the mark: a tensor that the layer itself holds would make a cycle.
         keys = self.keys.view_as(self.keys)
         keys.less_layer = self
         return keys, self.values

@@ -77,5 +77,5 @@ def projection_of(module: Any) -> Any:
     )
 
 
-class _Enough(Exception):  # noqa: N818
+class _Enough(Exception):
     """The layers after the one that was asked for need not run."""

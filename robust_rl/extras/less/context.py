@@ -29,8 +29,8 @@ def less(model: Any, kernels: LessKernels | None, policy: Policy) -> Iterator[Ca
         with less(model, kernels, policy=H2O(heavy=102, recent=102)) as make_cache:
             model.generate(**inputs, past_key_values=make_cache())
 
-    The first pass over a prompt is full attention; then the policy chooses what to keep of it, in one go. A later pass over several
-    tokens (a second turn of a chat, a prompt in pieces) attends to what is held and to the state.
+    The first pass over a prompt is full attention; then the policy chooses what to keep of it, in one go. A later pass over
+    several tokens (a second turn of a chat, a prompt in pieces) attends to what is held and to the state.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """Fitting the kernels, one layer after the other, so that a layer's output with its policy comes near that of full attention.
 
-For each layer: q, k, v and the output O = W_o a of the full model are recorded on some sequences, and the policy is played through
-them. With lifetime_j the step at which token j is gone (history.py), the kernels minimise
+For each layer: q, k, v and the output O = W_o a of the full model are recorded on some sequences, and the policy is played
+through them. With lifetime_j the step at which token j is gone (history.py), the kernels minimise
 
     mean_i || W_o a'_i - O_i ||^2 / the same of the policy alone,         positions i >= budget
     a'_i = [ sum_{j: lifetime_j <= i} phi(q_i) psi(k_j)^T v_j + sum_{j seen} e_ij v_j ]  /  [ the same sums without v_j ]
@@ -12,8 +12,8 @@ change, and layers don't know of each other. A loss of 1 is the policy alone.
 Queries go in blocks, whose gradients add up, so that memory grows with the length of a sequence and not its square: psi is
 computed once a sequence and its gradient is gathered over the blocks.
 
-Source: Dong et al., arXiv:2402.09398, and the authors' code for the settings: 40 epochs, 2 sequences a step, rate 1e-3 halved every
-10 epochs, dropout 0.3 before the first GELU of both networks.
+Source: Dong et al., arXiv:2402.09398, and the authors' code for the settings: 40 epochs, 2 sequences a step, rate 1e-3 halved
+every 10 epochs, dropout 0.3 before the first GELU of both networks.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def squared_errors(
     psi: Tensor | None = None,
     drop: Callable[[Tensor], Tensor] = lambda hidden: hidden,
 ) -> Iterator[Tensor]:
-    """Yield the sum of squares of W_o a' - O over each block of queries from position ``first`` on; no kernels: the policy alone."""
+    """Yield the sum of squares of W_o a' - O over blocks of queries from position ``first`` on; no kernels: the policy alone."""
     if kernels is not None and psi is None:
         psi = kernels.psi(data.key)
     for start in range(first, data.query.shape[2], BLOCK):
@@ -151,7 +151,8 @@ class LessFit:
     ) -> None:
         check_model(model)
         kernels.check_fits(model.config)
-        _check_numbers(tokens, policy, epochs, batch_size, learning_rate, halve_every, dropout, held_out, layers_at_once)
+        counts = {"epochs": epochs, "batch_size": batch_size, "halve_every": halve_every, "layers_at_once": layers_at_once}
+        _check(tokens, policy, counts, {"dropout": dropout, "held_out": held_out}, learning_rate)
         self.kernels, self.model, self.policy = kernels.to(model.device), model, policy
         self.tokens = tokens.to(model.device)
         self.epochs, self.batch_size, self.halve_every, self.dropout = epochs, batch_size, halve_every, dropout
@@ -162,6 +163,8 @@ class LessFit:
         self.order = torch.zeros(0, dtype=torch.long)
         self.layers_at_once = layers_at_once
         self._captured: dict[int, list[Captured]] = {}
+        self._data: Any = None
+        self.best: dict[str, Tensor] = {}
         self._begin_layer()
 
     @property
@@ -214,7 +217,7 @@ class LessFit:
         self._restore_adam({n.removeprefix("adam."): t for n, t in tensors.items() if n.startswith("adam.")})
 
     def _begin_layer(self) -> None:
-        """Start with fresh moments, and with the kernels as they are as the best so far."""
+        """Turn to the next layer, with fresh moments."""
         self._data, self.best, self.best_loss = None, {}, math.inf
         if not self.done:
             self.layer: LayerKernels = self.kernels.of(self.kernels.layers[self.turn])
@@ -281,10 +284,15 @@ class LessFit:
 
     def _problem(self) -> dict[str, Any]:
         """Return what must be the same after a restart."""
-        settings = [self.epochs, self.batch_size, self.learning_rate, self.halve_every, self.dropout, self.train, self.seed]
-        sizes = {**asdict(self.kernels.geometry), "rank": self.kernels.rank, "hidden": self.kernels.hidden}
-        sequences = [*self.tokens.shape, int(self.tokens.sum())]
-        return {"policy": repr(self.policy), "sizes": sizes, "with_kernels": self.kernels.layers, "sequences": sequences, "settings": settings}
+        return {
+            "policy": repr(self.policy),
+            "sizes": {**asdict(self.kernels.geometry), "rank": self.kernels.rank, "hidden": self.kernels.hidden},
+            "with_kernels": self.kernels.layers,
+            "sequences": [*self.tokens.shape, int(self.tokens.sum())],
+            "settings": [
+                self.epochs, self.batch_size, self.learning_rate, self.halve_every, self.dropout, self.train, self.seed,
+            ],
+        }  # fmt: skip
 
 
 def fit_less(
@@ -316,22 +324,19 @@ def fit_less(
     return fit.kernels
 
 
-def _check_numbers(
-    tokens: Tensor, policy: Policy, epochs: int, batch_size: int, rate: float, halve_every: int, dropout: float, held_out: float,
-    layers_at_once: int,
-) -> None:  # fmt: skip
+def _check(tokens: Tensor, policy: Policy, counts: Mapping[str, int], shares: Mapping[str, float], rate: float) -> None:
     if tokens.ndim != 2 or len(tokens) < 2 or tokens.dtype != torch.long:
         raise InvalidArgumentError(f"tokens are {tuple(tokens.shape)} of {tokens.dtype}; give ids (N, S), N >= 2, of torch.long")
     if tokens.shape[1] <= policy.budget:
         raise InvalidArgumentError(
-            f"sequences have {tokens.shape[1]} tokens and {policy} holds {policy.budget}: nothing is dropped that could be learned; "
-            "give longer sequences or a smaller budget"
+            f"sequences have {tokens.shape[1]} tokens and {policy} holds {policy.budget}, so that nothing is dropped; give "
+            "longer sequences or a smaller budget"
         )
-    for name, value in (("epochs", epochs), ("batch_size", batch_size), ("halve_every", halve_every), ("layers_at_once", layers_at_once)):
-        if value < 1:
-            raise InvalidArgumentError(f"{name} is {value}; it must be at least 1")
-    if not 0 < rate < math.inf:
-        raise InvalidArgumentError(f"learning_rate is {rate}; it must be above 0")
-    for name, share in (("dropout", dropout), ("held_out", held_out)):
+    for name, count in counts.items():
+        if count < 1:
+            raise InvalidArgumentError(f"{name} is {count}; it must be at least 1")
+    for name, share in shares.items():
         if not 0 <= share < 1:
             raise InvalidArgumentError(f"{name} is {share}; it must be in [0, 1)")
+    if not 0 < rate < math.inf:
+        raise InvalidArgumentError(f"learning_rate is {rate}; it must be above 0")

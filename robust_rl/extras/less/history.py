@@ -3,8 +3,8 @@
 A dropped token does not come back, so that one number a token says all: the step at which it is gone. Query i sees token j if
 j <= i < lifetime_j, and finds it in the low-rank state if lifetime_j <= i.
 
-Unlike a prompt, of which the cache attends to everything before it evicts, a sequence is played token by token here, as in decoding:
-this is what kernels are fitted and judged on.
+Unlike a prompt, of which the cache attends to everything before it evicts, a sequence is played token by token here, as in
+decoding: this is what kernels are fitted and judged on.
 """
 
 from __future__ import annotations

@@ -151,7 +151,7 @@ class LessKernels(nn.Module):
 
     def of(self, layer: int) -> Any:
         """Return the :class:`LayerKernels` of a layer, or None."""
-        return self._layers[str(layer)] if str(layer) in self._layers else None
+        return dict(self._layers.items()).get(str(layer))
 
     def check_fits(self, config: Any) -> None:
         """Raise unless a model of this configuration has the heads that these kernels are for.
@@ -210,7 +210,7 @@ def layer_kinds(config: Any) -> list[str]:
         raise InvalidArgumentError(f"the model has layers of {', '.join(sorted(other))}; LESS serves full and sliding attention")
     if "full_attention" not in kinds:
         raise InvalidArgumentError(
-            f"every layer of the model has a sliding window ({config.sliding_window} tokens), so that its cache is bounded already"
+            f"every layer of the model has a sliding window ({config.sliding_window} tokens): its cache is bounded already"
         )
     return kinds
 

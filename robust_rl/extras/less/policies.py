@@ -24,11 +24,9 @@ Sources: H2O arXiv:2306.14048, StreamingLLM arXiv:2309.17453, TOVA arXiv:2401.06
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Protocol
 
-import torch
 from torch import Tensor
 
 from robust_rl.errors import InvalidArgumentError, UnknownNameError, nearest
@@ -202,6 +200,10 @@ class Window:
         return Window(self.recent + extra)
 
 
+_LEAST = {"h2o": 2, "streaming": 5, "tova": 1, "window": 1}
+"""The smallest budget of each policy."""
+
+
 def parse_policy(name: str, budget: float, length: int) -> Policy:
     """Return the policy of a command line.
 
@@ -228,18 +230,18 @@ def parse_policy(name: str, budget: float, length: int) -> Policy:
     >>> parse_policy("streaming", 204, 4096)
     StreamingLLM(first=4, recent=200)
     """
-    makers: Mapping[str, tuple[int, type]] = {"h2o": (2, H2O), "streaming": (5, StreamingLLM), "tova": (1, TOVA), "window": (1, Window)}
-    if name not in makers:
-        raise UnknownNameError(f"no policy {name!r}{nearest(name, list(makers))}; there are {', '.join(makers)}")
+    if name not in _LEAST:
+        raise UnknownNameError(f"no policy {name!r}{nearest(name, list(_LEAST))}; there are {', '.join(_LEAST)}")
     if not math.isfinite(budget) or budget <= 0 or (budget >= 1 and budget != int(budget)):
-        raise InvalidArgumentError(f"budget is {budget}; give a share of the tokens in (0, 1), or a whole number of tokens from 1")
+        raise InvalidArgumentError(f"budget is {budget}; give a share of the tokens in (0, 1), or a number of tokens from 1")
     tokens = int(budget * length) if budget < 1 else int(budget)
-    least, kind = makers[name]
-    if tokens < least:
-        raise InvalidArgumentError(f"a budget of {tokens} tokens is too small for {name}, which needs at least {least}")
-    if kind is H2O:
-        return H2O(tokens // 2, tokens // 2) if budget < 1 else H2O(tokens // 2, tokens - tokens // 2)
-    return StreamingLLM(4, tokens - 4) if kind is StreamingLLM else kind(tokens)  # type: ignore[no-any-return]
+    if tokens < _LEAST[name]:
+        raise InvalidArgumentError(f"a budget of {tokens} tokens is too small for {name}, which needs at least {_LEAST[name]}")
+    if name == "h2o":
+        return H2O(tokens // 2, tokens // 2 if budget < 1 else tokens - tokens // 2)
+    if name == "streaming":
+        return StreamingLLM(4, tokens - 4)
+    return TOVA(tokens) if name == "tova" else Window(tokens)
 
 
 def select(policy: Policy, score: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
