@@ -27,8 +27,8 @@ from robust_rl.extras.less import H2O, LessKernels, token_windows
 from robust_rl.extras.less.fitting import LessFit
 from robust_rl.training import RunDirectory, Trainer
 
-LENGTH, SEQUENCES, HIDDEN, EPOCHS = 512, 56, 128, 4
-LAYERS = range(1, 30, 3)
+LENGTH, SEQUENCES, HIDDEN, EPOCHS = 512, 28, 128, 6
+LAYERS = (2, 7, 12, 17, 22, 27)
 BUDGETS = (26, 52)  # 5 % and 10 % of 512
 MODULES = """
     argparse ast calendar collections datetime decimal difflib doctest fractions ftplib gzip inspect ipaddress logging mailbox pdb

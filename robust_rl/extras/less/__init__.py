@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from robust_rl.extras.less.cache import LessCache, LessLayer
     from robust_rl.extras.less.context import less
+    from robust_rl.extras.less.evaluation import attention_errors, evaluate_less
     from robust_rl.extras.less.fitting import LessFit, fit_less
     from robust_rl.extras.less.kernels import LessKernels
     from robust_rl.extras.less.policies import H2O, TOVA, Policy, StreamingLLM, Window, parse_policy
@@ -29,6 +30,8 @@ _HOMES = {
     "StreamingLLM": "policies",
     "TOVA": "policies",
     "Window": "policies",
+    "attention_errors": "evaluation",
+    "evaluate_less": "evaluation",
     "fit_less": "fitting",
     "less": "context",
     "parse_policy": "policies",
@@ -46,6 +49,8 @@ __all__ = [
     "Policy",
     "StreamingLLM",
     "Window",
+    "attention_errors",
+    "evaluate_less",
     "fit_less",
     "less",
     "parse_policy",

@@ -25,7 +25,7 @@ class History:
     Attributes
     ----------
     lifetime : Tensor
-        First query that no longer sees each token, (B, K, S); S or more for those that outlive the sequence.
+        First query that no longer sees each token, (B, K, S); S + 1 for those that outlive the sequence.
     sparse : Tensor
         Attention of each query over what it sees, (B, H, S, D).
     log_sum : Tensor
@@ -55,7 +55,7 @@ def play(policy: Policy, query: Tensor, key: Tensor, value: Tensor, scaling: flo
 def lifetimes(policy: Policy, query: Tensor, key: Tensor, scaling: float) -> Tensor:
     """Return the first query that no longer sees each token, (B, K, S)."""
     length = key.shape[2]
-    lifetime = torch.full(key.shape[:3], length, device=key.device)
+    lifetime = torch.full(key.shape[:3], length + 1, device=key.device)
     held = lifetime[..., :0]
     score = key[..., :0, 0]
     for start in range(0, length, BLOCK):
