@@ -19,17 +19,21 @@ import importlib.util
 import time
 from pathlib import Path
 
+import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from robust_rl.alignment.gguf import smollm2
-from robust_rl.extras.less import H2O, LessKernels, token_windows
-from robust_rl.extras.less.fitting import LessFit
-from robust_rl.training import RunDirectory, Trainer
+from robust_rl.extras.less import H2O, LessFit, LessKernels, attention_errors, token_windows
+from robust_rl.extras.less.evaluation import ways
+from robust_rl.extras.llm_evaluation import continuation_logits, fidelity, held_bytes
+from robust_rl.training import RunDirectory, Trainer, read_json, write_json
 
 LENGTH, SEQUENCES, HIDDEN, EPOCHS = 512, 28, 128, 6
 LAYERS = (2, 7, 12, 17, 22, 27)
 BUDGETS = (26, 52)  # 5 % and 10 % of 512
+ERROR_WINDOWS, DECODING_WINDOWS, PROMPT, CONTINUATION = 8, 8, 384, 64  # windows of each kind
+LENGTHS, STEPS = (1024, 8192), 12
 MODULES = """
     argparse ast calendar collections datetime decimal difflib doctest fractions ftplib gzip inspect ipaddress logging mailbox pdb
     pickle pydoc random shutil smtplib statistics subprocess tarfile textwrap threading typing zipfile
@@ -100,14 +104,174 @@ def fit(runs: Path) -> None:
         kernels.save(run.result / "kernels.safetensors")
 
 
+def measure(runs: Path) -> dict:
+    """Measure what is fitted, one part after the other; parts that are done are read back."""
+    model, tokenizer = load(runs)
+    found = {}
+    for budget in BUDGETS:
+        file = runs / f"h2o-{budget}" / "result" / "kernels.safetensors"
+        if file.exists():
+            kernels = LessKernels.load(file)
+            found[f"errors-{budget}"] = kept(runs, f"errors-{budget}", lambda: errors(model, tokenizer, kernels, budget))
+            found[f"decoding-{budget}"] = kept(runs, f"decoding-{budget}", lambda: decoding(model, tokenizer, kernels, budget))
+    found["length"] = kept(runs, "length", lambda: by_length(model, tokenizer))
+    return found
+
+
+def kept(runs: Path, name: str, work):
+    file = runs / f"{name}.json"
+    if not file.exists():
+        write_json(file, work())
+    return read_json(file)
+
+
+def errors(model, tokenizer, kernels: LessKernels, budget: int) -> dict:
+    """Return the mean relative error over layers of each held-out window, by kind and method."""
+    result = {}
+    for kind, tokens in windows(tokenizer, held_out=True, length=LENGTH, count=ERROR_WINDOWS).items():
+        each = [attention_errors(model, kernels, policy_of(budget), row[None]) for row in tokens]
+        result[kind] = [{str(layer): found[layer] for layer in found} for found in each]
+    return result
+
+
+def decoding(model, tokenizer, kernels: LessKernels, budget: int) -> dict:
+    """Return log-likelihoods of continuations, sums a window, by kind and method."""
+    result = {}
+    for kind, tokens in windows(tokenizer, held_out=True, length=PROMPT + CONTINUATION, count=DECODING_WINDOWS).items():
+        result[kind] = []
+        for row in tokens:
+            figures = {}
+            full = None
+            for name, way in ways(model, kernels, policy_of(budget)).items():
+                with way() as make_cache:
+                    step = None if name == "full" else 1
+                    logits = continuation_logits(model, row[:PROMPT], row[PROMPT:], cache=make_cache(), chunk=step)
+                full = logits if full is None else full
+                summary = fidelity(full, logits, row[PROMPT:])
+                figures[name] = {"nll": float(summary.nll.mean()), "kl": float(summary.kl.mean()), "agreement": float(summary.agree.mean())}
+            result[kind].append(figures)
+    return result
+
+
+def by_length(model, tokenizer) -> list[dict]:
+    """Return memory and time of a step after prompts of several lengths, full cache and 5 % of 8,192 tokens in turns.
+
+    Time does not depend on what the kernels have learned: these are fresh ones, of all layers, with hidden layers of 512.
+    """
+    kernels, policy = LessKernels.from_config(model.config, hidden=512), policy_of(int(0.05 * 8192))
+    text = "\n\n".join(documents()["language reference"])
+    ids = torch.tensor(tokenizer(text, verbose=False)["input_ids"])
+    rows = []
+    for length in LENGTHS:
+        row, times = {"context": length}, {"full": [], "LESS": []}
+        caches, makers = {}, ways(model, kernels, policy)
+        with torch.no_grad():
+            for name in times:
+                with makers[name]() as make_cache:
+                    caches[name] = make_cache()
+                    model(ids[None, :length], past_key_values=caches[name], logits_to_keep=1)
+            for turn in range(STEPS):
+                for name in times:
+                    with makers[name]():
+                        start = time.process_time()
+                        model(ids[None, length + turn : length + turn + 1], past_key_values=caches[name])
+                        times[name].append(time.process_time() - start)
+        for name, seconds in times.items():
+            row |= {f"{name} MB": held_bytes(caches[name]) / 1e6, f"{name} ms": 1000 * float(np.median(seconds[2:]))}
+        row["ratio of step times"] = float(np.median(np.array(times["full"][2:]) / np.array(times["LESS"][2:])))
+        rows.append(row)
+        print(row, flush=True)
+    return rows
+
+
+def pooled(found: dict, value) -> dict[str, tuple[float, float, np.ndarray]]:
+    """Return mean, half of a 95 % interval over windows, and the values, for each method."""
+    result = {}
+    for name in ("policy", "policy+", "LESS"):
+        values = np.array([value(window, name) for windows in found.values() for window in windows])
+        result[name] = (values.mean(), 1.96 * values.std(ddof=1) / len(values) ** 0.5, values)
+    return result
+
+
+def page(found: dict) -> str:
+    """Return the tables of all that was measured."""
+    parts = [f"# LESS on SmolLM2-135M\n\n{NOTE}"]
+    for budget in BUDGETS:
+        if f"errors-{budget}" in found:
+            parts += [errors_table(found[f"errors-{budget}"], budget), decoding_table(found[f"decoding-{budget}"], budget)]
+    columns = list(found["length"][0])
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    lines += [f"| {' | '.join(f'{row[name]:.4g}' for name in columns)} |" for row in found["length"]]
+    parts.append("## Memory and time of a step by the length of the context\n\n" + LENGTH_NOTE + "\n\n" + "\n".join(lines))
+    return "\n\n".join(parts) + "\n"
+
+
+def errors_table(found: dict, budget: int) -> str:
+    lines = ["| text | policy | policy + 4 tokens | LESS | windows in which LESS is below policy + 4 |", "|---|---|---|---|---|"]
+
+    def mean(window, name):
+        return np.mean([layer[name] for layer in window.values()])
+
+    for kind, part in [*((kind, {kind: windows}) for kind, windows in found.items()), ("all", found)]:
+        table = pooled(part, mean)
+        wins = int((table["LESS"][2] < table["policy+"][2]).sum())
+        cells = [f"{table[name][0]:.3f} ± {table[name][1]:.3f}" for name in table]
+        lines.append(f"| {kind} | {' | '.join(cells)} | {wins} of {len(table['LESS'][2])} |")
+    layers = list(next(iter(found.values()))[0])
+    lines += ["", "| layer | policy | policy + 4 tokens | LESS |", "|---|---|---|---|"]
+    for layer in layers:
+        table = pooled(found, lambda window, name: window[layer][name])
+        lines.append(f"| {layer} | {' | '.join(f'{table[name][0]:.3f}' for name in table)} |")
+    return f"## Attention output, {policy_of(budget)}, {budget / LENGTH:.0%} of {LENGTH}\n\n" + "\n".join(lines)
+
+
+def decoding_table(found: dict, budget: int) -> str:
+    lines = ["| method | perplexity | KL to the full model | same first choice | windows likelier than under policy + 4 |", "|---|---|---|---|---|"]
+    windows = [window for part in found.values() for window in part]
+    for name in ("full", "policy", "policy+", "LESS"):
+        nll, kl, agreement = (np.array([window[name][key] for window in windows]) for key in ("nll", "kl", "agreement"))
+        wins = sum(window[name]["nll"] < window["policy+"]["nll"] for window in windows)
+        lines.append(f"| {name} | {np.exp(nll.mean()):.2f} | {kl.mean():.3f} ± {1.96 * kl.std(ddof=1) / len(kl) ** 0.5:.3f} | {agreement.mean():.1%} | {wins} of {len(windows)} |")
+    head = f"## Continuations of {CONTINUATION} tokens after prompts of {PROMPT}, {policy_of(budget)}"
+    return head + "\n\n" + "\n".join(lines)
+
+
+def picture(found: dict, file: Path) -> None:
+    """Draw the error of each layer at each budget."""
+    from matplotlib.figure import Figure
+
+    budgets = [budget for budget in BUDGETS if f"errors-{budget}" in found]
+    canvas = Figure(figsize=(4.2 * len(budgets), 3.4), layout="constrained")
+    for axes, budget in zip(np.atleast_1d(canvas.subplots(1, len(budgets), sharey=True)), budgets, strict=True):
+        each = found[f"errors-{budget}"]
+        for name, style in (("policy", "o:"), ("policy+", "s--"), ("LESS", "o-")):
+            means = {layer: pooled(each, lambda window, method, layer=layer: window[layer][method])[name][0] for layer in next(iter(each.values()))[0]}
+            axes.plot([int(layer) for layer in means], list(means.values()), style, label={"policy": "H2O", "policy+": "H2O + 4 tokens"}.get(name, name))
+        axes.set(title=f"{budget} of {LENGTH} tokens held", xlabel="layer")
+        axes.set_ylim(bottom=0)
+        axes.grid(alpha=0.3)
+        axes.legend(frameon=False)
+    canvas.supylabel("error of the attention output / its size", fontsize="medium")
+    canvas.savefig(file, dpi=110)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("stage", choices=["fit", "measure"])
     parser.add_argument("runs", type=Path)
+    parser.add_argument("--write", action="store_true", help="write benchmarks/less.md and the picture")
     options = parser.parse_args()
     torch.set_num_threads(1)
     options.runs.mkdir(parents=True, exist_ok=True)
-    fit(options.runs)
+    if options.stage == "fit":
+        return fit(options.runs)
+    found = measure(options.runs)
+    print(page(found))
+    if options.write:
+        here = Path(__file__)
+        here.with_suffix(".md").write_text(page(found), encoding="utf-8")
+        picture(found, here.parent.parent / "docs" / "images" / "less.png")
+    return None
 
 
 if __name__ == "__main__":

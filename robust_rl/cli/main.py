@@ -7,7 +7,7 @@ import warnings
 
 import typer
 
-from robust_rl.cli import bench, calibrate, evaluate, frontier, game, lists, offline, options, solve, vpo, vpo_bandit
+from robust_rl.cli import bench, calibrate, evaluate, frontier, game, less, lists, offline, options, solve, vpo, vpo_bandit
 from robust_rl.errors import (
     InvalidArgumentError,
     InvalidModelError,
@@ -40,6 +40,7 @@ app.command("frontier")(frontier.frontier)
 app.command("vpo-bandit")(vpo_bandit.vpo_bandit)
 app.command("vpo", **vpo.HANDED_ON)(vpo.vpo)
 app.command("vpo-online", **vpo.HANDED_ON)(vpo.vpo_online)
+app.add_typer(less.app, name="less")
 app.command("runs")(lists.runs)
 app.command("envs")(lists.environments)
 app.command("sets")(lists.sets)

@@ -143,7 +143,7 @@ def test_memory_of_a_fit_grows_with_length_and_not_its_square(monkeypatch):
 
 
 def test_a_fit_beats_its_policy_and_as_many_more_tokens_as_the_state_takes():
-    """On sequences that it has not seen, in both layers, for two seeds; attention is a little flatter than random weights make it."""
+    """On sequences that it has not seen, in both layers, for two seeds; with attention a bit flatter than at random."""
     model, policy = make("llama", torch.float32), H2O(4, 4)
     with torch.no_grad():
         for layer in model.model.layers:
