@@ -17,6 +17,7 @@ import argparse
 import importlib.metadata
 import importlib.util
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -32,12 +33,15 @@ from robust_rl.training import RunDirectory, Trainer, read_json, write_json
 LENGTH, SEQUENCES, HIDDEN, EPOCHS = 512, 28, 128, 6
 LAYERS = (2, 7, 12, 17, 22, 27)
 BUDGETS = (26, 52)  # 5 % and 10 % of 512
-ERROR_WINDOWS, DECODING_WINDOWS, PROMPT, CONTINUATION = 8, 8, 384, 64  # windows of each kind
+ERROR_WINDOWS, DECODING_WINDOWS, PROMPT, CONTINUATION = 4, 4, 128, 64  # windows of each kind
 LENGTHS, STEPS = (1024, 8192), 12
 MODULES = """
     argparse ast calendar collections datetime decimal difflib doctest fractions ftplib gzip inspect ipaddress logging mailbox pdb
     pickle pydoc random shutil smtplib statistics subprocess tarfile textwrap threading typing zipfile
 """
+
+NOTE = """`python benchmarks/less.py fit RUNS`, then `python benchmarks/less.py measure RUNS --write`"""
+LENGTH_NOTE = "."
 
 
 def documents() -> dict[str, list[str]]:
@@ -104,39 +108,33 @@ def fit(runs: Path) -> None:
         kernels.save(run.result / "kernels.safetensors")
 
 
-def measure(runs: Path) -> dict:
-    """Measure what is fitted, one part after the other; parts that are done are read back."""
-    model, tokenizer = load(runs)
-    found = {}
-    for budget in BUDGETS:
-        file = runs / f"h2o-{budget}" / "result" / "kernels.safetensors"
-        if file.exists():
-            kernels = LessKernels.load(file)
-            found[f"errors-{budget}"] = kept(runs, f"errors-{budget}", lambda: errors(model, tokenizer, kernels, budget))
-            found[f"decoding-{budget}"] = kept(runs, f"decoding-{budget}", lambda: decoding(model, tokenizer, kernels, budget))
-    found["length"] = kept(runs, "length", lambda: by_length(model, tokenizer))
-    return found
+def measure(runs: Path, only: str | None) -> dict:
+    """Measure what is fitted; parts that were measured before are read back, and ``only`` names the one that may be new."""
+    parts = {"length": by_length} | {f"errors-{b}": partial(errors, b) for b in BUDGETS}
+    parts |= {f"decoding-{b}": partial(decoding, b) for b in BUDGETS}
+    for name, work in parts.items():
+        file = runs / f"{name}.json"
+        if not file.exists() and only in (None, name):
+            write_json(file, work(runs, *load(runs)))
+    return {name: read_json(runs / f"{name}.json") for name in parts if (runs / f"{name}.json").exists()}
 
 
-def kept(runs: Path, name: str, work):
-    file = runs / f"{name}.json"
-    if not file.exists():
-        write_json(file, work())
-    return read_json(file)
+def fitted(runs: Path, budget: int) -> LessKernels:
+    return LessKernels.load(runs / f"h2o-{budget}" / "result" / "kernels.safetensors")
 
 
-def errors(model, tokenizer, kernels: LessKernels, budget: int) -> dict:
-    """Return the mean relative error over layers of each held-out window, by kind and method."""
-    result = {}
+def errors(budget: int, runs: Path, model, tokenizer) -> dict:
+    """Return the relative error of each layer on each held-out window, by kind and method."""
+    result, kernels = {}, fitted(runs, budget)
     for kind, tokens in windows(tokenizer, held_out=True, length=LENGTH, count=ERROR_WINDOWS).items():
         each = [attention_errors(model, kernels, policy_of(budget), row[None]) for row in tokens]
         result[kind] = [{str(layer): found[layer] for layer in found} for found in each]
     return result
 
 
-def decoding(model, tokenizer, kernels: LessKernels, budget: int) -> dict:
-    """Return log-likelihoods of continuations, sums a window, by kind and method."""
-    result = {}
+def decoding(budget: int, runs: Path, model, tokenizer) -> dict:
+    """Return what each method makes of the continuations, by kind."""
+    result, kernels = {}, fitted(runs, budget)
     for kind, tokens in windows(tokenizer, held_out=True, length=PROMPT + CONTINUATION, count=DECODING_WINDOWS).items():
         result[kind] = []
         for row in tokens:
@@ -148,16 +146,21 @@ def decoding(model, tokenizer, kernels: LessKernels, budget: int) -> dict:
                     logits = continuation_logits(model, row[:PROMPT], row[PROMPT:], cache=make_cache(), chunk=step)
                 full = logits if full is None else full
                 summary = fidelity(full, logits, row[PROMPT:])
-                figures[name] = {"nll": float(summary.nll.mean()), "kl": float(summary.kl.mean()), "agreement": float(summary.agree.mean())}
+                figures[name] = {
+                    "nll": float(summary.nll.mean()),
+                    "kl": float(summary.kl.mean()),
+                    "agreement": float(summary.agree.mean()),
+                }
             result[kind].append(figures)
     return result
 
 
-def by_length(model, tokenizer) -> list[dict]:
+def by_length(runs: Path, model, tokenizer) -> dict:
     """Return memory and time of a step after prompts of several lengths, full cache and 5 % of 8,192 tokens in turns.
 
     Time does not depend on what the kernels have learned: these are fresh ones, of all layers, with hidden layers of 512.
     """
+    torch.set_num_threads(os.cpu_count())
     kernels, policy = LessKernels.from_config(model.config, hidden=512), policy_of(int(0.05 * 8192))
     text = "\n\n".join(documents()["language reference"])
     ids = torch.tensor(tokenizer(text, verbose=False)["input_ids"])
@@ -180,8 +183,7 @@ def by_length(model, tokenizer) -> list[dict]:
             row |= {f"{name} MB": held_bytes(caches[name]) / 1e6, f"{name} ms": 1000 * float(np.median(seconds[2:]))}
         row["ratio of step times"] = float(np.median(np.array(times["full"][2:]) / np.array(times["LESS"][2:])))
         rows.append(row)
-        print(row, flush=True)
-    return rows
+    return {"rows": rows}
 
 
 def pooled(found: dict, value) -> dict[str, tuple[float, float, np.ndarray]]:
@@ -196,12 +198,13 @@ def pooled(found: dict, value) -> dict[str, tuple[float, float, np.ndarray]]:
 def page(found: dict) -> str:
     """Return the tables of all that was measured."""
     parts = [f"# LESS on SmolLM2-135M\n\n{NOTE}"]
-    for budget in BUDGETS:
-        if f"errors-{budget}" in found:
-            parts += [errors_table(found[f"errors-{budget}"], budget), decoding_table(found[f"decoding-{budget}"], budget)]
-    columns = list(found["length"][0])
+    parts += [errors_table(found[f"errors-{b}"], b) for b in BUDGETS if f"errors-{b}" in found]
+    parts += [decoding_table(found[f"decoding-{b}"], b) for b in BUDGETS if f"decoding-{b}" in found]
+    if "length" not in found:
+        return "\n\n".join(parts) + "\n"
+    columns = list(found["length"]["rows"][0])
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
-    lines += [f"| {' | '.join(f'{row[name]:.4g}' for name in columns)} |" for row in found["length"]]
+    lines += [f"| {' | '.join(f'{row[name]:.4g}' for name in columns)} |" for row in found["length"]["rows"]]
     parts.append("## Memory and time of a step by the length of the context\n\n" + LENGTH_NOTE + "\n\n" + "\n".join(lines))
     return "\n\n".join(parts) + "\n"
 
@@ -226,12 +229,17 @@ def errors_table(found: dict, budget: int) -> str:
 
 
 def decoding_table(found: dict, budget: int) -> str:
-    lines = ["| method | perplexity | KL to the full model | same first choice | windows likelier than under policy + 4 |", "|---|---|---|---|---|"]
+    lines = [
+        "| method | perplexity | KL to the full model | same first choice | windows likelier than under policy + 4 |",
+        "|---|---|---|---|---|",
+    ]
     windows = [window for part in found.values() for window in part]
     for name in ("full", "policy", "policy+", "LESS"):
         nll, kl, agreement = (np.array([window[name][key] for window in windows]) for key in ("nll", "kl", "agreement"))
         wins = sum(window[name]["nll"] < window["policy+"]["nll"] for window in windows)
-        lines.append(f"| {name} | {np.exp(nll.mean()):.2f} | {kl.mean():.3f} ± {1.96 * kl.std(ddof=1) / len(kl) ** 0.5:.3f} | {agreement.mean():.1%} | {wins} of {len(windows)} |")
+        spread = 1.96 * kl.std(ddof=1) / len(kl) ** 0.5
+        cells = [name, f"{np.exp(nll.mean()):.2f}", f"{kl.mean():.3f} ± {spread:.3f}", f"{agreement.mean():.1%}"]
+        lines.append(f"| {' | '.join(cells)} | {wins} of {len(windows)} |")
     head = f"## Continuations of {CONTINUATION} tokens after prompts of {PROMPT}, {policy_of(budget)}"
     return head + "\n\n" + "\n".join(lines)
 
@@ -245,8 +253,16 @@ def picture(found: dict, file: Path) -> None:
     for axes, budget in zip(np.atleast_1d(canvas.subplots(1, len(budgets), sharey=True)), budgets, strict=True):
         each = found[f"errors-{budget}"]
         for name, style in (("policy", "o:"), ("policy+", "s--"), ("LESS", "o-")):
-            means = {layer: pooled(each, lambda window, method, layer=layer: window[layer][method])[name][0] for layer in next(iter(each.values()))[0]}
-            axes.plot([int(layer) for layer in means], list(means.values()), style, label={"policy": "H2O", "policy+": "H2O + 4 tokens"}.get(name, name))
+            means = {
+                layer: pooled(each, lambda window, method, layer=layer: window[layer][method])[name][0]
+                for layer in next(iter(each.values()))[0]
+            }
+            axes.plot(
+                [int(layer) for layer in means],
+                list(means.values()),
+                style,
+                label={"policy": "H2O", "policy+": "H2O + 4 tokens"}.get(name, name),
+            )
         axes.set(title=f"{budget} of {LENGTH} tokens held", xlabel="layer")
         axes.set_ylim(bottom=0)
         axes.grid(alpha=0.3)
@@ -259,13 +275,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("stage", choices=["fit", "measure"])
     parser.add_argument("runs", type=Path)
+    parser.add_argument("--only", help="measure this part alone: length, errors-26, decoding-26 and so on")
     parser.add_argument("--write", action="store_true", help="write benchmarks/less.md and the picture")
     options = parser.parse_args()
     torch.set_num_threads(1)
     options.runs.mkdir(parents=True, exist_ok=True)
     if options.stage == "fit":
         return fit(options.runs)
-    found = measure(options.runs)
+    found = measure(options.runs, options.only)
     print(page(found))
     if options.write:
         here = Path(__file__)

@@ -90,7 +90,7 @@ def mixed_attention(layer: LessLayer, query: Tensor, key: Tensor, value: Tensor,
     sparse, sizes = [], []
     for rows, log_sum in attention_rows(query, key, layer.valid, scaling):
         layer.score = layer.policy.look(layer.score, rows)
-        sparse.append(weigh(rows.to(value.dtype), value))
+        sparse.append(weigh(rows.to(value.dtype), value[:, :, : rows.shape[-1]]))
         sizes.append(log_sum)
     output = torch.cat(sparse, 2)
     if layer.H is None:
@@ -112,7 +112,7 @@ def attention_rows(query: Tensor, key: Tensor, valid: Tensor, scaling: float) ->
     Yields
     ------
     rows : Tensor
-        (B, K, G, b, n), all zero for padding.
+        Over the slots up to the block's last query, (B, K, G, b, m); all zero for padding.
     log_sum : Tensor
         Logarithm of their normalisers, (B, H, b, 1).
     """
@@ -122,10 +122,11 @@ def attention_rows(query: Tensor, key: Tensor, valid: Tensor, scaling: float) ->
     for start in range(0, new, BLOCK):
         part = query[:, :, start : start + BLOCK]
         own = slots[held - new + start :][: part.shape[2]]
-        visible = valid[:, :, None, :] & (slots <= own[:, None]) & valid[:, :, own, None]
-        logits = logits_of(part, key, scaling).to(wide).masked_fill(~visible[:, :, None], -torch.inf)
-        log_sum = logits.logsumexp(-1, keepdim=True)
-        yield (logits - log_sum).exp().nan_to_num(0), log_sum.flatten(1, 2)
+        stop = held - new + start + part.shape[2]
+        visible = valid[:, :, None, :stop] & (slots[:stop] <= own[:, None]) & valid[:, :, own, None]
+        logits = logits_of(part, key[:, :, :stop], scaling).to(wide).masked_fill(~visible[:, :, None], -torch.inf)
+        log_sum = logits.logsumexp(-1, keepdim=True).clamp(min=torch.finfo(wide).min)  # padding sees nothing: no -inf - -inf
+        yield (logits - log_sum).exp(), log_sum.flatten(1, 2)
 
 
 def logits_of(query: Tensor, key: Tensor, scaling: float) -> Tensor:

@@ -16,7 +16,8 @@ Window          the newest                                      nothing
 Right after a step, ``budget`` slots are held; the next token joins them, so that a query sees itself and ``budget`` others.
 
 Shapes: B sequences, K key-value heads, G query heads each, q queries, n slots. ``score`` and ``valid`` are (B, K, n), ``rows``
-are attention probabilities over what is held, (B, K, G, q, n). A slot that holds padding isn't valid and is dropped first.
+are attention probabilities over the first m slots, (B, K, G, q, m): those that the last of the queries may see. A slot that holds
+padding isn't valid and is dropped first.
 
 Sources: H2O arXiv:2306.14048, StreamingLLM arXiv:2309.17453, TOVA arXiv:2401.06104.
 """
@@ -28,6 +29,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, Protocol
 
 from torch import Tensor
+from torch.nn.functional import pad
 
 from robust_rl.errors import InvalidArgumentError, UnknownNameError, nearest
 
@@ -84,7 +86,7 @@ class H2O:
 
     def look(self, score: Tensor, rows: Tensor) -> Tensor:
         """Add up what each slot got."""
-        return score + rows.sum((2, 3))
+        return score + _all_slots(rows.sum((2, 3)), score)
 
     def priority(self, score: Tensor, valid: Tensor) -> Tensor:
         """Newest first, then by score."""
@@ -155,7 +157,7 @@ class TOVA:
 
     def look(self, score: Tensor, rows: Tensor) -> Tensor:
         """Forget the past, and take the last query's row."""
-        return rows[:, :, :, -1].mean((1, 2)).unsqueeze(1).expand_as(score)
+        return _all_slots(rows[:, :, :, -1].mean((1, 2))[:, None], score).expand_as(score)
 
     def priority(self, score: Tensor, valid: Tensor) -> Tensor:
         """By score."""
@@ -249,6 +251,11 @@ def select(policy: Policy, score: Tensor, valid: Tensor) -> tuple[Tensor, Tensor
     ranks = policy.priority(score, valid).masked_fill(~valid, -math.inf)
     order = ranks.sort(dim=-1, descending=True, stable=True).indices
     return order[..., : policy.budget].sort(dim=-1).values, order[..., policy.budget :]
+
+
+def _all_slots(seen: Tensor, score: Tensor) -> Tensor:
+    """Return numbers over the first slots with a zero for each of the others."""
+    return pad(seen, (0, score.shape[-1] - seen.shape[-1]))
 
 
 def _newest(valid: Tensor, count: int) -> Tensor:
