@@ -84,6 +84,7 @@ class LessLayer(DynamicLayer):
             raise InvalidArgumentError('a sequence is padded on the right; LESS needs tokenizer.padding_side = "left"')
         self.valid[..., -new:] = valid[:, None]
 
+    @torch.no_grad()
     def evict(self) -> None:
         """Keep what the policy chooses, and fold the rest into the state."""
         if self.valid.shape[-1] <= self.policy.budget:

@@ -55,6 +55,11 @@ def less(model: Any, kernels: LessKernels | None, policy: Policy) -> Iterator[Ca
     check_model(model)
     if kernels is not None:
         kernels.check_fits(model.config)
+        lies = next(kernels.parameters()).device
+        if lies != model.device:
+            raise InvalidArgumentError(
+                f"the kernels lie on {lies} and the model on {model.device}; call kernels.to(model.device)"
+            )
     kinds = layer_kinds(model.config)
 
     def make_cache() -> LessCache:

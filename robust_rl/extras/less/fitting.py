@@ -270,7 +270,7 @@ class LessFit:
             self.best_loss, self.best = loss, {name: tensor.clone() for name, tensor in self.layer.state_dict().items()}
         self.epoch, self.batch = self.epoch + 1, 0
         if self.epoch == self.epochs:
-            self.layer.load_state_dict(self.best)
+            self.layer.load_state_dict(self.best or self.layer.state_dict())  # none is best if all were nan
             self.turn, self.epoch = self.turn + 1, 0
             self._begin_layer()
         return loss
@@ -306,7 +306,7 @@ def fit_less(
     progress: bool = False,
     **settings: Any,
 ) -> LessKernels:
-    """Fit kernels in place, and return them.
+    """Fit kernels in place, and return them; after Ctrl-C as far as the fit went.
 
     Parameters
     ----------

@@ -167,6 +167,12 @@ class LessKernels(nn.Module):
             raise InvalidArgumentError(
                 f"these kernels are for a model with {'; '.join(wrong)}; fit kernels to this model with fit_less"
             )
+        kinds = layer_kinds(config)
+        sliding = [i for i in self.layers if kinds[i] != "full_attention"]
+        if sliding:
+            raise InvalidArgumentError(
+                f"layers {sliding} have a sliding window, which drops tokens itself; leave out their kernels"
+            )
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a safetensors file."""

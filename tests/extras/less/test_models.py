@@ -217,6 +217,10 @@ def test_kernels_of_another_model_are_refused():
     kernels = LessKernels.from_config(make("llama").config, hidden=8)
     with pytest.raises(InvalidArgumentError, match="kv_heads 2, not 4"), less(make("gpt2"), kernels, Window(3)):
         raise AssertionError
+    with pytest.raises(InvalidArgumentError, match=r"kernels\.to"), less(make("llama"), kernels.to("meta"), Window(3)):
+        raise AssertionError
+    with pytest.raises(InvalidArgumentError, match=r"layers \[0\] have a sliding window"):
+        LessKernels.from_config(make("gemma3-mixed").config, layers=[0]).check_fits(make("gemma3-mixed").config)
     with pytest.raises(InvalidArgumentError, match="layers 0 to 1"):
         LessKernels.from_config(make("llama").config, layers=[0, 2])
 
