@@ -45,6 +45,16 @@ def rfqi():
     return RFQISolver(problem, data, hidden=(8,), iterations=20, updates=3, dual_updates=2, batch_size=32)
 
 
+def less_fit():
+    pytest.importorskip("transformers")
+    from robust_rl.extras.less import H2O, LessFit, LessKernels
+    from tests.extras.tiny_llm import make, tokens
+
+    model = make("llama")
+    kernels = LessKernels.from_config(model.config, rank=2, hidden=4).double()
+    return LessFit(kernels, model, tokens(5, 12), H2O(2, 2), epochs=2, batch_size=2, held_out=0.2)
+
+
 def by(method, model=None, ball=BALL, discount=0.97):
     """A planner that is far from done after eight steps."""
     model = random_model(3, states=30, masked=False) if model is None else model
@@ -103,6 +113,7 @@ TRAINABLES = {
     "VPO on a bandit, offline": vpo_bandit("offline"),
     "VPO on a bandit, online": vpo_bandit("online", calibration="chosen", schedule="sqrt"),
     "VPO on a bandit, bounded": vpo_bandit("online", optimiser="bounded"),
+    "LESS kernels, two layers": less_fit,
     "torch optimiser loop": torch_regression,
 }
 

@@ -16,6 +16,7 @@ from robust_rl.cli import (
     frontier,
     game,
     griffin,
+    less,
     lists,
     offline,
     options,
@@ -62,6 +63,7 @@ app.add_typer(rllib.app, name="rllib")
 app.command("diffusion-train")(diffusion_train.diffusion_train)
 app.command("dpnp")(dpnp.dpnp)
 app.command("griffin")(griffin.griffin)
+app.add_typer(less.app, name="less")
 app.command("runs")(lists.runs)
 app.command("envs")(lists.environments)
 app.command("sets")(lists.sets)
