@@ -19,6 +19,11 @@ def num_threads() -> int:
     return int(_settings.NUMBA_NUM_THREADS)
 
 
+def set_num_threads(threads: int) -> None:
+    """Use so many threads in this process from now on; to be called before the first block of work."""
+    _settings.NUMBA_NUM_THREADS = threads
+
+
 def run_blocks(function: Callable[[int, int], object], bounds: Sequence[int]) -> None:
     """Call ``function(bounds[k], bounds[k + 1])`` for every k, at the same time; return when all are done."""
     blocks = list(pairwise(bounds))

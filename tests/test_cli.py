@@ -27,6 +27,7 @@ COMMANDS = [
     "envs",
     "sets",
     "frontier",
+    "sweep",
     "offline",
     "vpo-bandit",
     "rllib train",

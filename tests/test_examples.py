@@ -9,7 +9,7 @@ import pytest
 from tests.test_packaging import ROOT
 
 LONG = ("vpo_sentiment",)  # an hour, with a language model
-NEEDS = {"lake_by_network": "ray.rllib"}
+NEEDS = {"lake_by_network": "ray.rllib", "robust_dqn_on_a_chain": "ray.rllib"}
 """Example -> module of an optional part that it needs."""
 EXAMPLES = [path for path in sorted((ROOT / "examples").glob("*.py")) if path.stem not in LONG]
 

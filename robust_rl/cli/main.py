@@ -7,7 +7,21 @@ import warnings
 
 import typer
 
-from robust_rl.cli import bench, calibrate, evaluate, frontier, game, lists, offline, options, rllib, solve, vpo, vpo_bandit
+from robust_rl.cli import (
+    bench,
+    calibrate,
+    evaluate,
+    frontier,
+    game,
+    lists,
+    offline,
+    options,
+    rllib,
+    solve,
+    sweep,
+    vpo,
+    vpo_bandit,
+)
 from robust_rl.errors import (
     InvalidArgumentError,
     InvalidModelError,
@@ -37,6 +51,7 @@ app.command("offline")(offline.offline)
 app.command("calibrate")(calibrate.calibrate)
 app.command("bench")(bench.bench)
 app.command("frontier")(frontier.frontier)
+app.command("sweep")(sweep.sweep)
 app.command("vpo-bandit")(vpo_bandit.vpo_bandit)
 app.command("vpo", **vpo.HANDED_ON)(vpo.vpo)
 app.command("vpo-online", **vpo.HANDED_ON)(vpo.vpo_online)

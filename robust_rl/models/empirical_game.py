@@ -68,7 +68,7 @@ def empirical_game(source: MarkovGame | GameSimulator, samples: int, rng: np.ran
     rows, states = source.num_states * source.num_joint_actions, source.num_states
     if not source.is_sparse:
         require_memory(8.0 * source.horizon * rows * states, f"dense kernels of {source.horizon} stages", "give CSR transitions")
-    drawn = [_draw(_active(source, h), int(samples), rng) for h in range(source.horizon)]
+    drawn = [draw_counts(_active(source, h), int(samples), rng) for h in range(source.horizon)]
     if source.is_sparse:
         return source.replace(transitions=[sparse.csr_array(counts / float(samples)) for counts in drawn])
     dense = np.empty((source.horizon, states, *source.num_actions, states))
@@ -89,7 +89,7 @@ def _active(game: MarkovGame, h: int) -> sparse.csr_array:
     return matrix
 
 
-def _draw(kernel: sparse.csr_array, samples: int, rng: np.random.Generator) -> sparse.csr_array:
+def draw_counts(kernel: sparse.csr_array, samples: int, rng: np.random.Generator) -> sparse.csr_array:
     """Return counts, CSR without zeros: one multinomial for all rows of one length."""
     lengths = np.diff(kernel.indptr)
     counts = np.zeros(kernel.nnz, dtype=np.int64)

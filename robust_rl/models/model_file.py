@@ -55,11 +55,7 @@ def load(path: Path, *, mmap: bool = True) -> TabularMDP:
     """Read a model; see :meth:`TabularMDP.load`."""
     from robust_rl.models.tabular import TabularMDP
 
-    if path.suffix == DIRECTORY_SUFFIX or path.is_dir():
-        arrays = _read_directory(path, mmap)
-    else:
-        path = _with_suffix(path)
-        arrays = read_npz(path, FORMAT, "TabularMDP.save")
+    arrays = read(path, mmap=mmap)
     try:
         check_pointers(arrays, MATRICES, path)
         vectors = {name: arrays[name] for name in VECTORS}
@@ -67,6 +63,13 @@ def load(path: Path, *, mmap: bool = True) -> TabularMDP:
     except KeyError as error:
         raise FileFormatError(f"{path} is incomplete: {error} is missing") from None
     return TabularMDP(**matrices, **vectors)
+
+
+def read(path: Path, *, mmap: bool = True) -> Mapping[str, NDArray[Any]]:
+    """Return a model's arrays as they lie in the file, those of a directory mapped into memory; only the format is checked."""
+    if path.suffix == DIRECTORY_SUFFIX or path.is_dir():
+        return _read_directory(path, mmap)
+    return read_npz(path, FORMAT, "TabularMDP.save")
 
 
 def _arrays(model: TabularMDP) -> dict[str, NDArray[Any]]:

@@ -19,8 +19,11 @@ if TYPE_CHECKING:
     from robust_rl.rllib.robust_dqn import RobustDQN, RobustDQNConfig
     from robust_rl.rllib.robust_ppo import RobustPPO, RobustPPOConfig
     from robust_rl.rllib.run_logger import RunLogger
+    from robust_rl.rllib.sharded import ShardedValueIteration
     from robust_rl.rllib.tabulated import policy_table
+    from robust_rl.rllib.tasks import ray_map
     from robust_rl.rllib.training import DeepTraining
+    from robust_rl.rllib.tuning import tune_sweep, tune_trainable
 
 _HOMES = {
     "DeepTraining": "training",
@@ -34,10 +37,14 @@ _HOMES = {
     "RobustPPO": "robust_ppo",
     "RobustPPOConfig": "robust_ppo",
     "RunLogger": "run_logger",
+    "ShardedValueIteration": "sharded",
     "export_policy": "export",
     "grid_evaluation": "grid",
     "policy_table": "tabulated",
+    "ray_map": "tasks",
     "register_envs": "registration",
+    "tune_sweep": "tuning",
+    "tune_trainable": "tuning",
 }
 """Public name -> module of this package that defines it."""
 
@@ -53,10 +60,14 @@ __all__ = [
     "RobustPPO",
     "RobustPPOConfig",
     "RunLogger",
+    "ShardedValueIteration",
     "export_policy",
     "grid_evaluation",
     "policy_table",
+    "ray_map",
     "register_envs",
+    "tune_sweep",
+    "tune_trainable",
 ]
 
 

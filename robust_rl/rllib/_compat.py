@@ -7,6 +7,7 @@ nothing.
 from __future__ import annotations
 
 import importlib
+import os
 from typing import Any
 
 from robust_rl.training.optional import require
@@ -34,15 +35,24 @@ _HOMES = {
     "QF_TARGET_NEXT_PREDS": "ray.rllib.algorithms.dqn.dqn_learner",
     "RLModule": "ray.rllib.core.rl_module.rl_module",
     "RunningStat": "ray.rllib.utils.filter",
-    "Trainable": "ray.tune",
     "register_env": "ray.tune.registry",
-    "with_parameters": "ray.tune",
 }
 """Name -> module of Ray that has it."""
 
 
 def __getattr__(name: str) -> Any:
     """Import a name from Ray at first use."""
+    if name == "tune":
+        return importlib.import_module("ray.tune")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def start_ray(**arguments: Any) -> None:
+    """Join the cluster that ``RAY_ADDRESS`` names, or start Ray here without its dashboard; nothing if it runs already."""
+    if ray.is_initialized():
+        return
+    quiet = {"log_to_driver": False, "logging_level": "ERROR"}
+    here = {} if "RAY_ADDRESS" in os.environ else {"address": "local", "include_dashboard": False}
+    ray.init(**(quiet | here | arguments))

@@ -14,7 +14,7 @@ from typing import Any
 
 from robust_rl import datasets
 from robust_rl.rfqi_agent import RFQI
-from robust_rl.rllib._compat import Trainable, with_parameters
+from robust_rl.rllib.tuning import tune_trainable
 from robust_rl.uncertainty import RectangularSet
 
 
@@ -62,18 +62,7 @@ class RFQIConfig:
 
     def trainable(self) -> Any:
         """Return what ``tune.Tuner`` takes: one iteration a step; a trial's configuration replaces settings."""
-        return with_parameters(_Trial, base=self)
+        return tune_trainable(self._solver)
 
-
-class _Trial(Trainable):
-    def setup(self, config: Mapping[str, Any], base: RFQIConfig) -> None:
-        self.solver: Any = base.build(**config).solver
-
-    def step(self) -> dict[str, Any]:
-        return {**self.solver.step(), "done": self.solver.done}
-
-    def save_checkpoint(self, checkpoint_dir: str) -> None:
-        self.solver.save_checkpoint(Path(checkpoint_dir))
-
-    def load_checkpoint(self, checkpoint_dir: str) -> None:
-        self.solver.load_checkpoint(Path(checkpoint_dir))
+    def _solver(self, changes: Mapping[str, Any]) -> Any:
+        return self.build(**changes).solver

@@ -15,6 +15,7 @@ from robust_rl.solvers.drvi_lcb import CountedValues, drvi_lcb
 from robust_rl.solvers.episodic_q_learning import EpisodicQLearning
 from robust_rl.solvers.game_gaps import BestResponse, RobustGap, best_response, game_value, robust_gap
 from robust_rl.solvers.game_solution import GameSolution
+from robust_rl.solvers.gram import gram_sums
 from robust_rl.solvers.learned import LearnedValues
 from robust_rl.solvers.linear_dp import LinearValues, linear_values
 from robust_rl.solvers.linear_problem import LinearProblem, LinearSolution, linear_problem
@@ -59,6 +60,7 @@ __all__ = [
     "critical_radii",
     "drvi_lcb",
     "game_value",
+    "gram_sums",
     "linear_problem",
     "linear_values",
     "planner",

@@ -7,7 +7,7 @@ References: Iyengar (2005), Nilim and El Ghaoui (2005).
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from scipy import sparse
 
 from robust_rl._numba import njit
 from robust_rl.errors import InvalidUncertaintyError
-from robust_rl.models import TabularMDP
+from robust_rl.models import RowBlock, TabularMDP
 from robust_rl.solvers.criterion import check_model
 from robust_rl.solvers.device import torch_device
 from robust_rl.uncertainty import Nominal, RectangularSet
@@ -26,12 +26,26 @@ Array = NDArray[np.float64]
 PART = 1 << 20  # rows, or entries of their worst case, worked out at a time
 
 
+class Precision(NamedTuple):
+    """What the rounding of one backup hangs on: the longest row, what rows in single precision miss, and the largest reward."""
+
+    width: int
+    missing: float
+    largest_reward: float
+
+    def rounding(self, value: Array, discount: float, error: float) -> float:
+        """Return the bound of :meth:`BellmanOperator.rounding`; ``error`` is a root finder's."""
+        largest = self.largest_reward + discount * float(max(value.max(initial=0.0), -value.min(initial=0.0)))
+        return ((self.width + 9) * float(np.finfo(np.float64).eps) + error + self.missing) * largest
+
+
 class BellmanOperator:
     """T for one model, set and discount; laid out once, applied many times.
 
     Parameters
     ----------
-    model : TabularMDP
+    model : TabularMDP or RowBlock
+        Of a block of rows, T gives the block's states.
     uncertainty : RectangularSet or None
         ``None`` is the nominal problem.
     discount : float
@@ -52,33 +66,39 @@ class BellmanOperator:
         If the device isn't there, or the set doesn't run on it.
     """
 
-    def __init__(self, model: TabularMDP, uncertainty: RectangularSet | None, discount: float, *, device: Any = "cpu") -> None:
+    def __init__(
+        self, model: TabularMDP | RowBlock, uncertainty: RectangularSet | None, discount: float, *, device: Any = "cpu"
+    ) -> None:
         place = torch_device(device)
-        check_model(model)
+        if not isinstance(model, RowBlock):
+            check_model(model)
         if uncertainty is not None and not isinstance(uncertainty, RectangularSet):
             raise InvalidUncertaintyError(
                 f'{uncertainty!r} is not an uncertainty set; give one such as TotalVariation(0.1, support="reachable")'
             )
-        self.model, self.discount = model, discount
+        self.model: Any = model
+        self.discount = discount
         self.uncertainty = Nominal() if uncertainty is None else uncertainty
         self.layout = self.uncertainty.lay_out(model)
         if self.uncertainty.sweeps is None or self.uncertainty.error or place is not None:
             # a root finder's equations hold for rows that sum to 1, which those in single precision don't to its accuracy
             self.layout = self.layout.in_double_precision()
-        self.rows: Any = self.uncertainty.backup(self.layout, (model.num_states, model.num_actions), discount)
+        states = len(model.action_mask)
+        self.rows: Any = self.uncertainty.backup(self.layout, (states, model.num_actions), discount)
         if place is not None:
             from robust_rl.uncertainty.torch_backup import TorchBackup
 
             self.rows = TorchBackup(self.rows, place)
-        self.groups = Groups.by_state(self.layout.rows, model.num_states, model.num_actions)
+        self.groups = Groups.by_state(self.layout.rows, states, model.num_actions)
         rewards = (self.layout.reward, self.layout.row_reward[self.layout.rows], self.layout.outside)
-        self._missing = 0.0
+        missing = 0.0
         if self.layout.p.dtype != np.float64:
             sums = self.layout.row_sums(self.layout.p.astype(np.float64))
-            self._missing = 2 * float(abs(sums[self.layout.rows] - 1).max(initial=0.0))
+            missing = 2 * float(abs(sums[self.layout.rows] - 1).max(initial=0.0))
         self.largest_reward = max(float(abs(part).max(initial=0.0)) for part in rewards)
+        self.precision = Precision(self.layout.width, missing, self.largest_reward)
         self.backups = 0
-        self._first_rows = np.arange(model.num_states) * model.num_actions
+        self._first_rows = np.arange(states) * model.num_actions
         self._first_action = np.eye(1, model.num_actions)
         self._live = None if not model.terminal.any() else ~model.terminal
         self._policy_ptr = np.append(0, np.cumsum(~model.terminal)).astype(np.uint64)
@@ -88,8 +108,7 @@ class BellmanOperator:
 
         Rows in single precision sum to 1 only up to some 1e-7; the probabilities meant are taken to be these over their sum.
         """
-        largest = self.largest_reward + self.discount * float(max(value.max(initial=0.0), -value.min(initial=0.0)))
-        return ((self.layout.width + 9) * float(np.finfo(np.float64).eps) + self.uncertainty.error + self._missing) * largest
+        return self.precision.rounding(value, self.discount, self.uncertainty.error)
 
     def __call__(self, value: Array, groups: Groups | None = None) -> tuple[Array, NDArray[Any]]:
         """Return ``T V`` (S,) and the greedy actions (S,), ties to the lowest index; or probabilities (S, A) of a set that

@@ -86,7 +86,11 @@ def fit_stage(
 
 def ridge_inverse(phi: Array, ridge: float, precision: Array | None = None) -> Array:
     """Return (ridge I + sum_t precision_t phi_t phi_t^T)^{-1}, eq. (1)."""
-    gram = phi.T @ phi if precision is None else _weighted_gram(phi, np.sqrt(precision))
+    return _inverse(phi.T @ phi if precision is None else _weighted_gram(phi, np.sqrt(precision)), ridge)
+
+
+def _inverse(gram: Array, ridge: float) -> Array:
+    """Return (ridge I + gram)^{-1}, and spoil the gram."""
     gram.flat[:: len(gram) + 1] += ridge
     return np.asarray(linalg.cho_solve(linalg.cho_factor(gram, overwrite_a=True), np.eye(len(gram))))
 
@@ -121,6 +125,8 @@ class DROPSolver:
         Its constant c.
     seed : int
         For the split.
+    grams : (H, d, d) array, optional
+        What :func:`robust_rl.solvers.gram_sums` returned for the same data and features, summed wherever; not with ``subsample``.
 
     Raises
     ------
@@ -141,9 +147,10 @@ class DROPSolver:
         subsample: bool = False,
         trim: float = 10.0,
         seed: int = 0,
+        grams: Array | None = None,
     ) -> None:
         check_constants(penalty, ridge=ridge, delta=delta, trim=trim)
-        self.problem, self.ridge = problem, float(ridge)
+        self.problem, self.ridge, self.grams = problem, float(ridge), _checked_grams(grams, problem, subsample)
         if subsample:
             rng = np.random.default_rng(seed)
             self.data, aux = data.split(2, rng)
@@ -164,7 +171,9 @@ class DROPSolver:
     def step(self) -> Mapping[str, float]:
         """Solve the next earlier stage."""
         phi, following = self.regressors()
-        return self.solve(phi, following, ridge_inverse(phi, self.ridge))
+        if self.grams is None:
+            return self.solve(phi, following, ridge_inverse(phi, self.ridge))
+        return self.solve(phi, following, _inverse(self.grams[self.remaining - 1].copy(), self.ridge))
 
     def regressors(self) -> tuple[Array, Array]:
         """Return phi_t (K_h, d) and V_{h+1}(s'_t) (K_h,) of the next earlier stage."""
@@ -198,6 +207,17 @@ class DROPSolver:
 
     def _problem(self) -> dict[str, Any]:
         return self.problem.describe() | describe_data(self.data, self.rows) | {"penalty": self.penalty, "ridge": self.ridge}
+
+
+def _checked_grams(grams: Array | None, problem: LinearProblem, subsample: bool) -> Array | None:
+    if grams is None:
+        return None
+    shape = (*problem.radius.shape, problem.radius.shape[1])
+    if subsample or np.shape(grams) != shape:
+        raise InvalidArgumentError(
+            f"grams of shape {np.shape(grams)} with subsample={subsample}; they have shape {shape} and are of all rows"
+        )
+    return np.asarray(grams, dtype=np.float64)
 
 
 def theory_penalty(problem: LinearProblem, episodes: int, delta: float) -> float:

@@ -38,8 +38,16 @@ def without_eliminated(
     width : float or (S,)
         Width of the certificate from this application, its allowance for rounding included.
     """
+    excess = excess_over_best(backup, groups, value, applied)
+    state = groups.rows.astype(np.int64) // backup.model.num_actions
+    keep = excess <= np.broadcast_to(width, applied.shape)[state]
+    return Groups.by_state(groups.rows[keep].astype(np.int64), len(applied), backup.model.num_actions)
+
+
+def excess_over_best(
+    backup: BellmanOperator, groups: Groups, value: NDArray[np.float64], applied: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return TV(s) - Q(s,a) of the groups' rows; arguments as in :func:`without_eliminated`."""
     each = Groups(np.arange(len(groups.rows) + 1, dtype=np.uint64), groups.rows)
     q, _ = backup.sweep(value, each)
-    state = groups.rows.astype(np.int64) // backup.model.num_actions
-    keep = applied[state] - q <= np.broadcast_to(width, applied.shape)[state]
-    return Groups.by_state(groups.rows[keep].astype(np.int64), backup.model.num_states, backup.model.num_actions)
+    return np.asarray(applied[groups.rows.astype(np.int64) // backup.model.num_actions] - q)

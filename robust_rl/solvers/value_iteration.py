@@ -77,21 +77,28 @@ class ValueIteration:
         acceleration: Acceleration | None = None,
         device: Any = "cpu",
     ) -> None:
+        self._set(check_model(model), uncertainty, discount, tol)
+        self._begin(BellmanOperator(model, uncertainty, self.discount, device=device), acceleration)
+
+    def _set(self, model: Any, uncertainty: RectangularSet | None, discount: float, tol: float) -> None:
+        """Note the problem, once it is found to be one."""
         gamma, _ = check_criterion(discount, None)
         assert gamma is not None
         if not 0 < tol < math.inf:
             raise InvalidArgumentError(f"tol is {tol:g}; it must be positive and finite")
-        self.model, self.uncertainty, self.discount, self.tol = check_model(model), uncertainty, gamma, float(tol)
-        self.backup = BellmanOperator(model, uncertainty, self.discount, device=device)
-        self.acceleration = acceleration
+        self.model, self.uncertainty, self.discount, self.tol = model, uncertainty, gamma, float(tol)
+
+    def _begin(self, backup: Any, acceleration: Acceleration | None) -> None:
+        """Stand before the first step."""
+        self.backup, self.acceleration = backup, acceleration
         if acceleration is not None:
             acceleration.check(self.backup)
         self._bounds, self._value = self._start()
         self._applied, self._choice = self._value, self.backup.no_choice()
         self._shifts: Any = (-math.inf, math.inf)
         self._step: Step | None = None
-        self._groups = self.backup.groups
-        self._live_start = float(self.backup.live(model.start).sum())
+        self._groups: Any = self.backup.groups
+        self._live_start = float(self.backup.live(self.model.start).sum())
         self._history: list[tuple[float, ...]] = []
         self._limit = math.inf
 
@@ -108,7 +115,7 @@ class ValueIteration:
     @property
     def policy(self) -> NDArray[np.intp]:
         """Actions (S,) that were greedy in the last step."""
-        return self.backup.actions(self._choice)
+        return self.backup.actions(self._choice)  # type: ignore[no-any-return]
 
     @property
     def certificate(self) -> Certificate:
@@ -144,8 +151,7 @@ class ValueIteration:
         self._applied, self._choice = self.backup.sweep(self._value, self._groups)  # eq. 1
         self._certify()
         if self._eliminates:
-            width = self._shifts[1] - self._shifts[0]
-            self._groups = without_eliminated(self.backup, self._groups, self._value, self._applied, width)
+            self._eliminate(self._shifts[1] - self._shifts[0])
             self._measure()
         gap, lower, upper, backups = self._history[-1]
         return {"solve/gap": gap, "solve/lower": lower, "solve/upper": upper, "solve/backups": backups}
@@ -180,7 +186,7 @@ class ValueIteration:
         action_values = self.backup.q_values(value)
         if before is not None:
             remembered[:] = before
-        return action_values
+        return action_values  # type: ignore[no-any-return]
 
     def save_checkpoint(self, directory: Path) -> None:
         """Write the iterate, its history, and what the root finders and the acceleration remember."""
@@ -215,6 +221,10 @@ class ValueIteration:
             self.backup.backups = int(arrays["backups"])
             self._limit = self._steps_needed(self._history[0][0])
             self._measure()
+
+    def _eliminate(self, width: Any) -> None:
+        """Leave out actions that can't be optimal, by a certificate of this width."""
+        self._groups = without_eliminated(self.backup, self._groups, self._value, self._applied, width)
 
     @property
     def _eliminates(self) -> bool:

@@ -14,11 +14,10 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
 from robust_rl.errors import InvalidUncertaintyError
-from robust_rl.models import TabularMDP
 from robust_rl.uncertainty.backup import RowBackup
 from robust_rl.uncertainty.expectation import EXPECTATION
 from robust_rl.uncertainty.kernels import no_bounds
-from robust_rl.uncertainty.layout import EMPTY, Layout, Support, check_support, lay_out
+from robust_rl.uncertainty.layout import EMPTY, Layout, Model, Support, check_support, lay_out
 from robust_rl.uncertainty.sweeps import Sweeps
 
 Array = NDArray[np.float64]
@@ -84,7 +83,7 @@ class RectangularSet:
     def check(self, layout: Layout, where: Callable[[int], str]) -> None:
         """Raise InvalidUncertaintyError if the set is empty for a row of the layout; ``where`` names a row."""
 
-    def lay_out(self, model: TabularMDP) -> Layout:
+    def lay_out(self, model: Model) -> Layout:
         """Lay a model out over this set's support."""
         return lay_out(model, self.support, every_state=self.every_state)
 

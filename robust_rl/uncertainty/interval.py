@@ -16,9 +16,8 @@ from scipy import sparse
 
 from robust_rl._numba import dot, njit, vectorised
 from robust_rl.errors import InvalidUncertaintyError
-from robust_rl.models import TabularMDP
 from robust_rl.uncertainty.base import RectangularSet, SupportedSet
-from robust_rl.uncertainty.layout import Layout, lay_out
+from robust_rl.uncertainty.layout import Layout, Model, lay_out
 from robust_rl.uncertainty.sweeps import Sweeps, folded, shared
 
 Array = NDArray[np.float64]
@@ -216,13 +215,13 @@ class Interval(RectangularSet):
         """Return the bounds."""
         return {"lower": self.lower, "upper": self.upper}
 
-    def lay_out(self, model: TabularMDP) -> Layout:
+    def lay_out(self, model: Model) -> Layout:
         """Lay a model out over the states with a positive upper bound, and check that every row admits a distribution."""
         layout = lay_out(model, self._support(model), every_state=True)
         self.check(layout, lambda row: f"(s={row // model.num_actions}, a={row % model.num_actions})")
         return layout
 
-    def _support(self, model: TabularMDP) -> Any:
+    def _support(self, model: Model) -> Any:
         """States with a positive upper bound, and the nominal successors, which bounds of zero then keep empty."""
         if sparse.issparse(self.upper):
             return sparse.csr_array(self.upper + model.csr())

@@ -22,7 +22,7 @@ rows all start at 0 and share ``indices = 0..S-1``.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,9 +30,10 @@ from scipy import sparse
 
 from robust_rl._numba import njit
 from robust_rl.errors import InvalidUncertaintyError
-from robust_rl.models import TabularMDP
+from robust_rl.models import RowBlock, TabularMDP
 
 Support = Literal["free", "nominal", "reachable"] | NDArray[np.bool_]
+Model: TypeAlias = TabularMDP | RowBlock
 SUPPORTS = ("free", "nominal", "reachable")
 EMPTY = np.empty(0)
 
@@ -111,8 +112,10 @@ def check_support(support: Any, owner: str) -> Support:
     )
 
 
-def lay_out(model: TabularMDP, support: Support, *, every_state: bool = False) -> Layout:
-    """Lay a model out over a support; ``every_state`` writes free rows out in full, for sets that use more than the worst state.
+def lay_out(model: Model, support: Support, *, every_state: bool = False) -> Layout:
+    """Lay a model, or a block of its rows, out over a support; ``every_state`` writes free rows out in full.
+
+    That is for sets that use more than the worst state.
 
     Raises
     ------
@@ -137,12 +140,12 @@ def lay_out(model: TabularMDP, support: Support, *, every_state: bool = False) -
     return _fill(model, transitions, rewards, pattern, shared, rows, outside=free and not shared)
 
 
-def _every_entry_is_positive(model: TabularMDP, rows: NDArray[np.int64]) -> bool:
+def _every_entry_is_positive(model: Any, rows: NDArray[np.int64]) -> bool:
     every = model.transitions.reshape(-1, model.num_states)
     return bool((every if len(rows) == len(every) else every[rows]).min(initial=1.0) > 0)
 
 
-def _dense_views(model: TabularMDP, rows: NDArray[np.int64]) -> Layout:
+def _dense_views(model: Any, rows: NDArray[np.int64]) -> Layout:
     """Dense r(s, a) models under free support need no copy of anything."""
     states, count = model.num_states, model.num_states * model.num_actions
     ptr = np.arange(count + 1, dtype=np.int64) * states
@@ -159,7 +162,7 @@ def _dense_views(model: TabularMDP, rows: NDArray[np.int64]) -> Layout:
     )
 
 
-def _sparse_views(model: TabularMDP, transitions: sparse.csr_array, rows: NDArray[np.int64], *, outside: bool) -> Layout:
+def _sparse_views(model: Model, transitions: sparse.csr_array, rows: NDArray[np.int64], *, outside: bool) -> Layout:
     """Sparse r(s, a) models whose rows list their own successors need no copy either."""
     ptr, row_reward = transitions.indptr.astype(np.int64), model.rewards.reshape(-1)
     return Layout(
@@ -175,7 +178,7 @@ def _sparse_views(model: TabularMDP, transitions: sparse.csr_array, rows: NDArra
     )
 
 
-def _positive(model: TabularMDP) -> sparse.csr_array:
+def _positive(model: Model) -> sparse.csr_array:
     """Transitions as CSR, restricted to active rows and positive entries."""
     matrix = model.csr()
     if model.active_rows.all() and matrix.data.min(initial=1.0) > 0:
@@ -187,7 +190,7 @@ def _positive(model: TabularMDP) -> sparse.csr_array:
     return sparse.csr_array((matrix.data[keep], matrix.indices[keep], np.append(0, np.cumsum(counts))), shape=matrix.shape)
 
 
-def _reward_rows(model: TabularMDP) -> sparse.csr_array | None:
+def _reward_rows(model: Model) -> sparse.csr_array | None:
     if not model.has_transition_rewards:
         return None
     if sparse.issparse(model.rewards):
@@ -195,9 +198,7 @@ def _reward_rows(model: TabularMDP) -> sparse.csr_array | None:
     return sparse.csr_array(model.rewards.reshape(-1, model.num_states))
 
 
-def _pattern(
-    model: TabularMDP, transitions: sparse.csr_array, rewards: sparse.csr_array | None, support: Support
-) -> sparse.csr_array:
+def _pattern(model: Model, transitions: sparse.csr_array, rewards: sparse.csr_array | None, support: Support) -> sparse.csr_array:
     """CSR matrix whose stored entries are each row's allowed states (or, for free rows, those worth listing)."""
     if not isinstance(support, str):
         return _mask_pattern(model, transitions, support)
@@ -210,12 +211,13 @@ def _pattern(
     return sparse.csr_array(reachable + abs(rewards).astype(bool).astype(float))
 
 
-def _reachable(model: TabularMDP, transitions: sparse.csr_array) -> sparse.csr_array:
-    count, actions = model.num_states * model.num_actions, model.num_actions
-    group = sparse.csr_array((np.ones(count), (np.arange(count) // actions, np.arange(count))), shape=(model.num_states, count))
+def _reachable(model: Model, transitions: sparse.csr_array) -> sparse.csr_array:
+    count, actions = len(model.active_rows), model.num_actions
+    states = count // actions
+    group = sparse.csr_array((np.ones(count), (np.arange(count) // actions, np.arange(count))), shape=(states, count))
     by_state = sparse.csr_array(group @ transitions)
     by_state.sort_indices()
-    repeated = by_state[np.repeat(np.arange(model.num_states), actions)]
+    repeated = by_state[np.repeat(np.arange(states), actions)]
     inactive = sparse.diags_array(model.active_rows.astype(float))
     pattern = sparse.csr_array(inactive @ repeated)
     pattern.eliminate_zeros()
@@ -223,7 +225,7 @@ def _reachable(model: TabularMDP, transitions: sparse.csr_array) -> sparse.csr_a
     return pattern
 
 
-def _mask_pattern(model: TabularMDP, transitions: sparse.csr_array, mask: Any) -> sparse.csr_array:
+def _mask_pattern(model: Model, transitions: sparse.csr_array, mask: Any) -> sparse.csr_array:
     states, actions = model.num_states, model.num_actions
     if mask.shape == (states, states) and not sparse.issparse(mask):
         mask = np.repeat(mask, actions, axis=0)
@@ -248,7 +250,7 @@ def _mask_pattern(model: TabularMDP, transitions: sparse.csr_array, mask: Any) -
 
 
 def _fill(
-    model: TabularMDP,
+    model: Model,
     transitions: sparse.csr_array,
     rewards: sparse.csr_array | None,
     pattern: Any,
@@ -256,7 +258,7 @@ def _fill(
     rows: NDArray[np.int64],
     outside: bool,
 ) -> Layout:
-    count = model.num_states * model.num_actions
+    count = len(model.active_rows)
     if shared:
         lengths = np.where(model.active_rows, model.num_states, 0)
         ptr, first, indices = np.append(0, np.cumsum(lengths)), np.zeros(count, dtype=np.int64), pattern
@@ -281,7 +283,7 @@ def _fill_rows(ptr, first, indices, p_ptr, p_idx, p_val, r_ptr, r_idx, r_val, ac
     probability = np.zeros(states)
     own = np.zeros(states)
     lowest = np.full(states, np.inf)
-    for s in range(states):
+    for s in range((len(ptr) - 1) // actions):
         block = range(s * actions, (s + 1) * actions)
         if reward.size:
             for i in block:

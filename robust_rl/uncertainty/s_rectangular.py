@@ -21,7 +21,6 @@ from numpy.typing import ArrayLike, NDArray
 from robust_rl._numba import compiled
 from robust_rl._threads import run_blocks
 from robust_rl.errors import InvalidUncertaintyError
-from robust_rl.models import TabularMDP
 from robust_rl.uncertainty import shared_budget, shared_budget_general
 from robust_rl.uncertainty.backup import Groups, RowBackup, RowsWorstCase, even_blocks, is_ascending, readonly
 from robust_rl.uncertainty.base import Array, RadiusSet, RectangularSet, full_rows
@@ -32,7 +31,7 @@ from robust_rl.uncertainty.kernels import ROW, sweep
 from robust_rl.uncertainty.kl import KL
 from robust_rl.uncertainty.l1 import L1
 from robust_rl.uncertainty.l2 import L2
-from robust_rl.uncertainty.layout import EMPTY, Layout
+from robust_rl.uncertainty.layout import EMPTY, Layout, Model
 from robust_rl.uncertainty.reverse_kl import ReverseKL
 from robust_rl.uncertainty.total_variation import TotalVariation
 
@@ -108,7 +107,7 @@ class SRectangular(RectangularSet):
             return self.uncertainty
         return type(self.uncertainty)(**self.uncertainty.describe() | {"radius": np.asarray(radius)[:, None]})
 
-    def lay_out(self, model: TabularMDP) -> Layout:
+    def lay_out(self, model: Model) -> Layout:
         """Lay a model out as the inner set does."""
         return self.uncertainty.lay_out(model)
 

@@ -14,9 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from robust_rl.errors import InvalidUncertaintyError
-from robust_rl.models import TabularMDP
 from robust_rl.uncertainty.base import Array, RectangularSet, checked_radius
-from robust_rl.uncertainty.layout import Layout
+from robust_rl.uncertainty.layout import Layout, Model
 from robust_rl.uncertainty.nominal import Nominal
 
 
@@ -64,7 +63,7 @@ class UncertainRewards(RectangularSet):
         """Return what the inner set returns."""
         return self.kernels.of_kernels()
 
-    def lay_out(self, model: TabularMDP) -> Layout:
+    def lay_out(self, model: Model) -> Layout:
         """Lay a model out as the inner set does, with the lowest rewards."""
         layout = self.kernels.lay_out(model)
         lower = self._lower(model.action_mask.shape).reshape(-1)

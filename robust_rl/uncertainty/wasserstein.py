@@ -20,9 +20,8 @@ from numpy.typing import ArrayLike
 from scipy import sparse
 
 from robust_rl.errors import InvalidUncertaintyError
-from robust_rl.models import TabularMDP
 from robust_rl.uncertainty.base import RadiusSet
-from robust_rl.uncertainty.layout import Layout, lay_out
+from robust_rl.uncertainty.layout import Layout, Model, lay_out
 from robust_rl.uncertainty.metrics import Metric, checked_metric, neighbours
 from robust_rl.uncertainty.transport import TransportBackup
 
@@ -70,7 +69,7 @@ class Wasserstein(RadiusSet):
         self._check_states(layout.num_states)
         return TransportBackup(self, layout, self.radii(shape), discount, self.neighbours)
 
-    def lay_out(self, model: TabularMDP) -> Layout:
+    def lay_out(self, model: Model) -> Layout:
         """Lay a model out over the neighbours of each row's successors; over all states if model or metric are dense."""
         self._check_states(model.num_states)
         if not model.is_sparse or not sparse.issparse(self.metric):
