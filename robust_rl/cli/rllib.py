@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from typing import Annotated, Any
 
@@ -83,6 +84,8 @@ def train(
     except MissingDependencyError as error:
         options.note(f"error: {error}")
         raise typer.Exit(2) from error
+    for logger in () if debug else ("ray", "ray.rllib"):
+        logging.getLogger(logger).setLevel(logging.ERROR)  # advice on settings that aren't the user's
     training = DeepTraining(env, uncertainty=uncertainty, workers=workers, **configuration)
     run = RunDirectory(out) if out else RunDirectory.create(name=options.run_name("rllib", env))
     run.start({"env": env, "uncertainty": uncertainty} | configuration, seed=seed, command="robust-rl rllib train")

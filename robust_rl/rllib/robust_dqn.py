@@ -99,8 +99,12 @@ class RobustDQNConfig(DQNConfig):
             raise InvalidArgumentError(
                 f"num_atoms={self.num_atoms}, but robust targets are of the mean return, not of its distribution; set num_atoms=1"
             )
-        if self.burn_in_len or (self.model_config.get("use_lstm") and self._heads):
-            raise InvalidArgumentError("the dual network has no memory: set burn_in_len=0 and use_lstm=False")
+        if self.burn_in_len:
+            raise InvalidArgumentError(
+                f"burn_in_len={self.burn_in_len}, but robust targets are made for single steps, not for sequences; set burn_in_len=0"
+            )
+        if self._heads and self.model_config.get("use_lstm"):
+            raise InvalidArgumentError("use_lstm=True, but the dual network has no memory; set use_lstm=False")
 
 
 class RobustDQN(DQN):

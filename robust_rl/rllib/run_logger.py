@@ -12,7 +12,7 @@ from robust_rl.training import RunDirectory
 
 GROUPS = {"env_runners": "sample", "learners": "learn", "evaluation": "evaluate"}
 """Parts of RLlib's results that are kept, and the groups they get; the rest is about processes."""
-NOISE = ("timer", "connector", "throughput", "num_trainable", "num_non_trainable", "sum_episodes_length", "weights_seq_no")
+NOISE = ("timer", "connector", "throughput", "num_", "sum_episodes_length", "weights_seq_no")
 STEPS = "num_env_steps_sampled_lifetime"
 
 

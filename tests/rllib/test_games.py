@@ -13,7 +13,7 @@ from robust_rl.envs import games
 from robust_rl.errors import InvalidArgumentError
 from robust_rl.rllib import MarkovGameEnv, RobustPPOConfig, register_envs
 
-GAMES = {"soccer": {"slip": 0.2, "after_goal": "end"}, "fishery": {}, "random_game": {"num_agents": 3, "num_actions": (2, 3, 2)}}
+GAMES = {"soccer": {"after_goal": "end"}, "fishery": {}, "random_game": {"num_agents": 3, "num_actions": (2, 3, 2)}}
 
 
 def played(env, agents, sizes, steps, seed):

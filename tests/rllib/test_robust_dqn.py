@@ -170,6 +170,12 @@ def test_what_the_derivation_forbids_is_refused_with_the_reason(training, error,
         RobustDQNConfig().environment("CartPole-v1").training(**training).validate()
 
 
+def test_a_memory_is_refused_where_there_is_a_dual_network():
+    config = RobustDQNConfig().environment("CartPole-v1").training(uncertainty=TV, value_floor=0.0)
+    with pytest.raises(InvalidArgumentError, match="use_lstm"):
+        config.rl_module(model_config={"use_lstm": True}).validate()
+
+
 def test_what_is_forbidden_to_robust_targets_is_allowed_without_a_radius():
     RobustDQNConfig().environment("CartPole-v1").training(uncertainty=rr.KL(0.0), n_step=3).validate()
 
