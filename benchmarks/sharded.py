@@ -114,7 +114,7 @@ STUDIES = {  # name: model, actors, sweeps, whether one process does the same
     "small-2": (SMALL, 2, 40, True),
     "middle-1": (MIDDLE, 1, 12, False),
     "middle-2": (MIDDLE, 2, 12, False),
-    "large": (LARGE, 2, 12, False),
+    "large": (LARGE, 2, 8, False),
 }
 
 
