@@ -31,6 +31,7 @@ bench: .venv/bench  ## side-by-side ratios; the figures are committed in benchma
 	$(BIN)/python benchmarks/vpo_bandit.py
 	$(BIN)/python benchmarks/vpo_overhead.py
 	$(BIN)/python benchmarks/million.py
+	$(BIN)/python benchmarks/sharded.py
 
 .venv/core: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

@@ -141,6 +141,7 @@ def running(process):
         (["--radius", "a"], "not a list of numbers"),
         (["--radius", "2"], "outside"),
         (["--radius", "0.1", "--samples", "0"], "positive integer"),
+        (["--radius", "0.1", "--samples", "1.5"], "positive integer"),
         (["--radius", "0.1", "--backend", "slurm"], "process or tune"),
     ],
 )

@@ -52,7 +52,9 @@ def sweep(
         "env": env, "env_kwargs": options.environment_arguments(env_arg), "set": set_name, "support": support,
         "discount": discount, "horizon": horizon,
     }  # fmt: skip
-    sizes: list[Any] = [None] if samples is None else [int(number) for number in _numbers("--samples", samples)]
+    sizes: list[Any] = (
+        [None] if samples is None else [int(number) if number % 1 == 0 else number for number in _numbers("--samples", samples)]
+    )
     seeds = range(seed, seed + (1 if samples is None else repeats))
     grid = Grid(fixed, {"samples": sizes, "radius": _numbers("--radius", radius), "seed": list(seeds)})
     runner = _runner(backend)

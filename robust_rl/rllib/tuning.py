@@ -9,7 +9,9 @@ Early stopping, restoring and placing trials on a cluster are Tune's. A trial ta
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Callable, Mapping
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +110,7 @@ def tune_sweep(
     checkpoint_every : int
         Tune's steps between a trial's checkpoints.
     progress : bool
-        Let Tune print its tables.
+        Let Tune print its tables, on stderr.
 
     Returns
     -------
@@ -118,6 +120,8 @@ def tune_sweep(
     ------
     RobustRLError
         If trials failed; the message names the first. The same call tries them again.
+    InvalidArgumentError
+        If the run is of another grid.
     """
     directory = run if isinstance(run, RunDirectory) else RunDirectory(run)
     path, trainable = directory.path.resolve() / "tune", tune.with_resources(tune_trainable(factory, steps=steps), {"cpu": 1})
@@ -136,17 +140,21 @@ def tune_sweep(
                 name=path.name, storage_path=str(path.parent), verbose=int(progress), checkpoint_config=checkpoints
             ),
         )
-    found = tuner.fit()
+    with redirect_stdout(sys.stderr):  # stdout is for results; Tune has a banner even when it is asked to be quiet
+        found = tuner.fit()
+    directory.finish("interrupted" if found.errors else "finished")
     if found.errors:
         raise RobustRLError(f"{len(found.errors)} of {len(found)} trials failed, the first with: {found.errors[0]}")
-    directory.finish()
     return _in_order(grid, found)
 
 
 def _in_order(grid: Grid, found: Any) -> list[dict[str, float]]:
     """Return each configuration's metrics, less what Tune adds."""
     by_place = {_place(grid, result.config): _own(result.metrics) for result in found}
-    return [by_place[_place(grid, configuration)] for configuration in grid.configurations()]
+    places = [_place(grid, configuration) for configuration in grid.configurations()]
+    if set(places) != set(by_place):
+        raise InvalidArgumentError("the run is of another grid; choose another run directory")
+    return [by_place[place] for place in places]
 
 
 def _place(grid: Grid, configuration: Mapping[str, Any]) -> tuple[Any, ...]:
