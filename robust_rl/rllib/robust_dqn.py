@@ -3,9 +3,8 @@
 The targets are in :mod:`robust_rl.rllib.robust_value`, the loss in :mod:`robust_rl.rllib.robust_dqn_learner`. Nothing is proved
 about what a deep network finds; on a small environment judge it by exact robust evaluation.
 
-Limits, of Ray 2.60's DQN rather than ours: a checkpoint holds networks, optimiser and configuration, but not the replay buffer
-(``store_buffer_in_checkpoints=True`` adds it) nor the clock of target updates, so a restored run goes on with a cold buffer and
-not bit for bit; replay by priority shifts which next states are seen, so ``alpha=0`` in ``replay_buffer_config`` is the cleaner
+Limits, of Ray 2.60's DQN rather than ours: a checkpoint holds networks, optimiser and configuration, but neither the
+replay buffer nor the clock of target updates, so a restored run goes on with a cold buffer and not bit for bit; replay by priority shifts which next states are seen, so ``alpha=0`` in ``replay_buffer_config`` is the cleaner
 choice where dynamics are random; checkpoints hold pickles, so load only your own.
 """
 
