@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import linalg, stats
+from scipy import stats
 
 from robust_rl.extras.accelerated_diffusion import (
     GaussianMixture,
@@ -131,7 +131,9 @@ def deterministic(spacing: str) -> dict[str, Callable[[], Any]]:
         "Accelerated, ab2_sigma": lambda: AcceleratedDDIMScheduler(timestep_spacing=spacing, variant="ab2_sigma"),
         "DPMSolverMultistep (2M)": lambda: d.DPMSolverMultistepScheduler(timestep_spacing=spacing),
         "UniPCMultistep": lambda: d.UniPCMultistepScheduler(timestep_spacing=spacing),
-        "HeunDiscrete": lambda: d.HeunDiscreteScheduler(timestep_spacing=spacing),
+        "HeunDiscrete": lambda: d.HeunDiscreteScheduler(
+            beta_start=1e-4, beta_end=0.02, beta_schedule="linear", timestep_spacing=spacing
+        ),
     }
 
 
@@ -199,7 +201,8 @@ def features(pictures: np.ndarray) -> np.ndarray:
 def frechet(pictures: np.ndarray, real: np.ndarray) -> float:
     """Frechet distance of Gaussians fitted to both in the classifier's features."""
     (m, s), (n, r) = ((f.mean(0), np.cov(f.T)) for f in (features(pictures), features(real)))
-    return float(((m - n) ** 2).sum() + np.trace(s + r - 2 * np.real(linalg.sqrtm(s @ r))))
+    roots = np.sqrt(np.clip(np.linalg.eigvals(s @ r).real, 0, None))  # tr sqrt(s r); some features never fire, so s is singular
+    return float(((m - n) ** 2).sum() + np.trace(s + r) - 2 * roots.sum())
 
 
 def frechet_of(folder: str, make: Callable[[], Any], calls: int, chance: bool) -> list[float]:
