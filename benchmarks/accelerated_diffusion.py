@@ -302,7 +302,7 @@ Less DDIM's distance, of the same start and as many calls, and at how many of th
 
 At 10, 20 and 50 calls both variants are nearer than DDIM at most starts, ab2_sigma nearest of all on average; with 40 starts
 the intervals of ab2_alpha and of diffusers' two multistep solvers overlap, and at 10 that of ab2_alpha less DDIM reaches 0: at
-one start in five it ends farther off, now and then at another digit. At 5 calls ab2_alpha gains nothing.
+one start in five it ends farther off. At 5 calls ab2_alpha gains nothing.
 """
 
 
