@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import linalg, stats
+from scipy import stats
 
 from robust_rl.extras.accelerated_diffusion import (
     GaussianMixture,
@@ -131,7 +131,9 @@ def deterministic(spacing: str) -> dict[str, Callable[[], Any]]:
         "Accelerated, ab2_sigma": lambda: AcceleratedDDIMScheduler(timestep_spacing=spacing, variant="ab2_sigma"),
         "DPMSolverMultistep (2M)": lambda: d.DPMSolverMultistepScheduler(timestep_spacing=spacing),
         "UniPCMultistep": lambda: d.UniPCMultistepScheduler(timestep_spacing=spacing),
-        "HeunDiscrete": lambda: d.HeunDiscreteScheduler(timestep_spacing=spacing),
+        "HeunDiscrete": lambda: d.HeunDiscreteScheduler(
+            beta_start=1e-4, beta_end=0.02, beta_schedule="linear", timestep_spacing=spacing
+        ),
     }
 
 
@@ -199,7 +201,8 @@ def features(pictures: np.ndarray) -> np.ndarray:
 def frechet(pictures: np.ndarray, real: np.ndarray) -> float:
     """Frechet distance of Gaussians fitted to both in the classifier's features."""
     (m, s), (n, r) = ((f.mean(0), np.cov(f.T)) for f in (features(pictures), features(real)))
-    return float(((m - n) ** 2).sum() + np.trace(s + r - 2 * np.real(linalg.sqrtm(s @ r))))
+    roots = np.sqrt(np.clip(np.linalg.eigvals(s @ r).real, 0, None))  # tr sqrt(s r); some features never fire, so s is singular
+    return float(((m - n) ** 2).sum() + np.trace(s + r) - 2 * roots.sum())
 
 
 def frechet_of(folder: str, make: Callable[[], Any], calls: int, chance: bool) -> list[float]:
@@ -231,7 +234,7 @@ def interval(values: Any) -> str:
     """Mean and a 95% interval of Student's t."""
     values = np.asarray(values)
     half = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values))
-    return f"{values.mean():.3g} ± {half:.1g}"
+    return f"{values.mean():.3g} ± {half:.2g}"
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
@@ -282,7 +285,7 @@ def distance_section(found: dict[tuple[str, str], dict[str, list[float]]]) -> st
         if name.startswith("Accelerated"):
             ddim = found[spacing, "DDIM"]
             pairs = [np.subtract(by_calls[str(c)], ddim[str(c)]) for c in CALLS]
-            ratios.append([name, spacing, *(interval(pair) for pair in pairs)])
+            ratios.append([name, spacing, *(f"{interval(pair)}; {np.mean(pair < 0):.0%}" for pair in pairs)])
     head = ["scheduler", "spacing", *(f"{calls} calls" for calls in CALLS)]
     return f"""## Digits: distance to the 1000-step solution
 
@@ -293,9 +296,13 @@ clipped.
 
 {table(head, rows)}
 
-Less DDIM's distance, of the same start and as many calls:
+Less DDIM's distance, of the same start and as many calls, and at how many of the starts that is below 0:
 
 {table(head, ratios)}
+
+At 10, 20 and 50 calls both variants are nearer than DDIM at most starts, ab2_sigma nearest of all on average; with 40 starts
+the intervals of ab2_alpha and of diffusers' two multistep solvers overlap, and at 10 that of ab2_alpha less DDIM reaches 0: at
+one start in five it ends farther off. At 5 calls ab2_alpha gains nothing.
 """
 
 
@@ -311,6 +318,10 @@ other writers', {floor["held out"]:.3g}. It says nothing beyond these digits and
 FID.
 
 {table(["scheduler, leading", *(f"{c} calls" for c in calls)], rows)}
+
+So few samples tell little: all from 20 calls on are within what real digits score. What can be seen is that the accelerated
+stochastic sampler is **worse** than DDPM at 10 calls, where steps of h near 1 leave noise in the pictures, and no better at 20
+and 50. Take it for many steps, and the deterministic one for few.
 
 ![digits](../docs/images/accelerated-diffusion-digits.png)
 """
@@ -360,9 +371,10 @@ def pictures(folder: str) -> None:
     for row, (name, (make, chance)) in zip(grid, shown.items()):
         for axes, calls in zip(row, CALLS):
             drawn = np.clip(draw(folder, make(), calls, 8, 0, chance), -1, 1).reshape(2, 4, 8, 8)
-            axes.imshow(drawn.transpose(0, 2, 1, 3).reshape(16, 32), cmap="gray", vmin=-1, vmax=1)
+            framed = np.pad(drawn, ((0, 0), (0, 0), (0, 1), (0, 1)), constant_values=1)
+            axes.imshow(framed.transpose(0, 2, 1, 3).reshape(18, 36), cmap="gray", vmin=-1, vmax=1)
             axes.set(xticks=[], yticks=[])
-            if row is grid[0]:
+            if axes in grid[0]:
                 axes.set_title(f"{calls} calls", fontsize=9)
         row[0].set_ylabel(name.replace(", ", ",\n").replace(" (", "\n("), fontsize=8)
     figure.savefig(IMAGES / "accelerated-diffusion-digits.png", dpi=80)

@@ -33,7 +33,7 @@ def tiny(steps=6, **options):
 
 
 def test_a_killed_training_resumes_to_the_same_bits(tmp_path):
-    assert check_trainable(tiny, tmp_path, max_steps=6, checkpoint_every=2).done
+    assert check_trainable(tiny, tmp_path, max_steps=6, checkpoint_every=2, kills=(3,)).done
 
 
 def test_the_average_is_that_of_its_definition():
