@@ -13,8 +13,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from robust_rl.extras.dpnp import GaussianMixture, flip_sign, linear_levels
-from robust_rl.extras.dpnp.settings import posterior_sampler
+from robust_rl.extras.dpnp import GaussianMixture, flip_sign, linear_levels, posterior_sampler
 from robust_rl.training import Figure as PageFigure
 from robust_rl.training import RunDirectory, Section, Table, Trainer
 
