@@ -224,7 +224,7 @@ def report(cells: dict, pictures: str) -> str:
         "",
         "## One digit, three measurements",
         "",
-        "`--gallery` draws it: a digit that the network was not trained on, half of its pixels seen; amplitudes behind two masks; "
+        "`--gallery` draws it: a digit not trained on, half of its pixels seen; amplitudes behind two masks; "
         "one bit for each pixel. 20 iterations of 20 network calls, 16 chains. White in the deviation is its largest value.",
         "",
         "![a digit, its posterior means, deviations and samples](../docs/images/dpnp-digits.png)",
