@@ -10,6 +10,7 @@ import typer
 
 from robust_rl.cli import options
 from robust_rl.training import RunDirectory, Trainer
+from robust_rl.training.optional import require
 
 Model = Annotated[Path, typer.Option("--model", help="Folder of a diffusers pipeline, as `robust-rl diffusion-train` leaves it.")]
 Operator = Annotated[
@@ -53,6 +54,7 @@ def dpnp(
 
     robust-rl dpnp --model models/digits --operator inpainting --image digit.png
     """
+    require("torch", "robust-rl[diffusion]")
     from robust_rl.extras.dpnp.restoration import Restoration
 
     settings = {

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from robust_rl.extras.dpnp.reconstructor import DPnPReconstructor
     from robust_rl.extras.dpnp.sampler import DPnP
     from robust_rl.extras.dpnp.schedule import geometric_schedule
+    from robust_rl.extras.dpnp.settings import posterior_sampler
 
 _HOMES = {
     "Blur": "operators",
@@ -45,6 +46,7 @@ _HOMES = {
     "gaussian_kernel": "operators",
     "geometric_schedule": "schedule",
     "linear_levels": "mixtures",
+    "posterior_sampler": "settings",
 }
 """Public name -> module of this package that defines it."""
 
@@ -70,6 +72,7 @@ __all__ = [
     "gaussian_kernel",
     "geometric_schedule",
     "linear_levels",
+    "posterior_sampler",
 ]
 
 

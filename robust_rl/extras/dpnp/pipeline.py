@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from diffusers import DiffusionPipeline
 from torch import Tensor
 
 from robust_rl.errors import InvalidArgumentError
@@ -16,12 +15,15 @@ from robust_rl.extras.dpnp.pixels import pixel_range
 from robust_rl.extras.dpnp.posterior import Posterior
 from robust_rl.extras.dpnp.sampler import DPnP
 from robust_rl.extras.dpnp.settings import posterior_sampler
+from robust_rl.training.optional import require
+
+DiffusionPipeline: Any = require("diffusers", "robust-rl[diffusion]").DiffusionPipeline
 
 Move = Callable[[Tensor], Tensor]
 StepEnd = Callable[[Any, int, int, dict[str, Any]], dict[str, Any] | None]
 
 
-class DPnPPipeline(DiffusionPipeline):
+class DPnPPipeline(DiffusionPipeline):  # type: ignore[misc]
     """Samples the posterior of a picture given a measurement of it.
 
     Parameters

@@ -98,7 +98,7 @@ class Restoration:
             "psnr_mean": psnr(found.mean, self.truth),
             "psnr_sample": float(np.mean([psnr(sample, self.truth) for sample in found.samples])),
             "mean_std": float(found.std.mean()) if len(found.samples) > 1 else None,
-            **{key: value for key, value in self.sampler.history[-1].items()},
+            **self.sampler.history[-1],
         }
 
     def save(self, directory: Path) -> None:

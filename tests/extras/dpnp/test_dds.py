@@ -1,5 +1,7 @@
 """DDS against the law it samples, known on a grid: by quantiles without chance for the flow, by total variation for both."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -44,7 +46,7 @@ def test_twenty_calls_come_near_the_law(sampler):
 
 
 def test_gaussian_prior_in_closed_form():
-    """N(mu, v) near z at eta is N((eta^2 mu + v z) / (v + eta^2), v eta^2 / (v + eta^2)); with every level, to the last percent."""
+    """N(mu, v) near z at eta is N((eta^2 mu + v z) / (v + eta^2), v eta^2 / (v + eta^2)); here with every level."""
     from robust_rl.extras.dpnp import GaussianMixture
 
     model = GaussianMixture([1.0], [[0.4]], [0.09]).predictor(LEVELS)
@@ -64,7 +66,7 @@ def test_levels_are_the_models_own_and_no_more_than_asked():
         assert len(nodes) <= steps
         assert nodes[0] == model.nearest(0.3)
         assert angles[0] == pytest.approx(np.pi / 2)
-        assert all(a > b > 0 for a, b in zip(angles, angles[1:]))
+        assert all(a > b > 0 for a, b in pairwise(angles))
     assert dds.descent(model.levels, 0, 20)[0] == [0], "the smallest level is a single step"
 
 
