@@ -3,9 +3,10 @@
 The targets are in :mod:`robust_rl.rllib.robust_value`, the loss in :mod:`robust_rl.rllib.robust_dqn_learner`. Nothing is proved
 about what a deep network finds; on a small environment judge it by exact robust evaluation.
 
-Limits, of Ray 2.60's DQN rather than ours: a checkpoint holds networks, optimiser and configuration, but neither the
-replay buffer nor the clock of target updates, so a restored run goes on with a cold buffer and not bit for bit; replay by priority shifts which next states are seen, so ``alpha=0`` in ``replay_buffer_config`` is the cleaner
-choice where dynamics are random; checkpoints hold pickles, so load only your own.
+Limits, of Ray 2.60's DQN rather than ours: a checkpoint holds networks, optimiser and configuration, but neither the replay
+buffer nor the clock of target updates, so a restored run goes on with a cold buffer and not bit for bit; replay by priority
+shifts which next states are seen, so ``alpha=0`` in ``replay_buffer_config`` is the cleaner choice where dynamics are random;
+checkpoints hold pickles, so load only your own.
 """
 
 from __future__ import annotations
@@ -100,7 +101,7 @@ class RobustDQNConfig(DQNConfig):
             )
         if self.burn_in_len:
             raise InvalidArgumentError(
-                f"burn_in_len={self.burn_in_len}, but robust targets are made for single steps, not for sequences; set burn_in_len=0"
+                f"burn_in_len={self.burn_in_len}, but robust targets are of single steps, not of sequences; set burn_in_len=0"
             )
         if self._heads and self.model_config.get("use_lstm"):
             raise InvalidArgumentError("use_lstm=True, but the dual network has no memory; set use_lstm=False")
