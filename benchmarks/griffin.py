@@ -40,7 +40,7 @@ ROOT = Path(__file__).resolve().parents[1]
 KINDS, TEXTS, PROMPT, TAIL, KEEP = ("news", "code", "dialogue"), 20, 192, 64, 0.5
 RULES = ("own prompt", "other prompt", "other kind", "random", "magnitude")
 KEEPS = (1.0, 0.75, 0.5, 0.25)
-ROUNDS = 7
+ROUNDS = 11
 SHAPES = {
     "llama-2-13b": LlamaConfig(
         vocab_size=32000, hidden_size=5120, intermediate_size=13824, num_hidden_layers=40, num_attention_heads=40,
@@ -162,6 +162,8 @@ def speed(options: argparse.Namespace) -> None:
     model = shaped(options.shape, options.device) if options.shape else load(options.model)[0]
     prompt = torch.randint(2, model.config.vocab_size, (options.context,), generator=torch.Generator().manual_seed(0))
     rows = {name: [] for name in ("full", *map(str, KEEPS))}
+    bounds = {str(keep): bandwidth_bound(model, keep) for keep in KEEPS}
+    found = {"seconds": rows, "bounds": bounds, "context": options.context, "steps": options.steps}
     for each in range(ROUNDS):
         names = list(rows)
         for name in names[each % len(names) :] + names[: each % len(names)]:
@@ -172,9 +174,7 @@ def speed(options: argparse.Namespace) -> None:
                     times = step_times(model, prompt, options.steps)
             rows[name].append([float(np.median(times.cpu)), float(np.median(times.wall))])
         print(each + 1, {name: round(1000 * times[-1][0], 1) for name, times in rows.items()}, flush=True)
-    bounds = {str(keep): bandwidth_bound(model, keep) for keep in KEEPS}
-    found = {"seconds": rows, "bounds": bounds, "context": options.context, "steps": options.steps}
-    (options.out / f"speed{'-' + options.shape if options.shape else ''}.json").write_text(json.dumps(found))
+        (options.out / f"speed{'-' + options.shape if options.shape else ''}.json").write_text(json.dumps(found))
     print(speeds(found))
 
 
@@ -278,8 +278,8 @@ def main() -> None:
     parser.add_argument("--texts", type=Path, default=Path("texts"))
     parser.add_argument("--shape", choices=list(SHAPES), help="time random weights of this shape instead of --model")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--context", type=int, default=64, help="tokens of the prompt, for speed")
-    parser.add_argument("--steps", type=int, default=20, help="steps that are timed in a turn")
+    parser.add_argument("--context", type=int, default=16, help="tokens of the prompt, for speed")
+    parser.add_argument("--steps", type=int, default=8, help="steps that are timed in a turn")
     parser.add_argument("--out", type=Path, default=Path("runs/griffin"))
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
