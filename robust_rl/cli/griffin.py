@@ -35,14 +35,16 @@ def griffin(
 
     robust-rl griffin --model SmolLM2-135M-Instruct --keep 0.5 --prompt @article.txt
     """
-    from robust_rl.extras.griffin import compare
     from robust_rl.extras.llm_loading import load_language_model
 
     text, settings = _text(prompt), {"keep": keep, "select": select, "tokens": tokens, "rounds": rounds, "seed": seed}
-    network, tokenizer = load_language_model(model)
+    network, tokenizer = load_language_model(model)  # says so if torch is missing
+    from robust_rl.extras.griffin import compare
+
     found = compare(network, tokenizer(text)["input_ids"], **settings)  # type: ignore[arg-type]
     run = RunDirectory(out) if out else RunDirectory.create(name=options.run_name("griffin", Path(model).name))
     run.start(settings | {"model": model, "prompt": text}, seed=seed, command="robust-rl griffin")
+    run.truncate_metrics(0)  # of an earlier run there
     for each in range(rounds):
         run.log(each + 1, {f"time/{name}": float(times[each]) for name, times in found.seconds.items()})
     texts = {name: tokenizer.decode(ids) for name, ids in (("full", found.full_tokens), ("pruned", found.tokens))}
