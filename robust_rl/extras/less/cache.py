@@ -84,6 +84,10 @@ class LessLayer(DynamicLayer):
             raise InvalidArgumentError('a sequence is padded on the right; LESS needs tokenizer.padding_side = "left"')
         self.valid[..., -new:] = valid[:, None]
 
+    def look(self, rows: Tensor) -> None:
+        """Let the policy see the attention rows of some queries, (B, K, G, q, m)."""
+        self.score = self.policy.look(self.score, rows.detach())
+
     @torch.no_grad()
     def evict(self) -> None:
         """Keep what the policy chooses, and fold the rest into the state."""
