@@ -27,7 +27,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 from robust_rl.alignment.gguf import smollm2
 from robust_rl.extras.less import H2O, LessFit, LessKernels, attention_errors, less, token_windows
 from robust_rl.extras.less.evaluation import ways
-from robust_rl.extras.llm_evaluation import continuation_logits, fidelity, held_bytes
+from robust_rl.extras.llm_evaluation import fidelity, held_bytes
 from robust_rl.training import RunDirectory, Trainer, read_json, write_json
 
 LENGTH, SEQUENCES, HIDDEN, EPOCHS = 512, 28, 128, 6
@@ -141,26 +141,28 @@ def errors(budget: int, runs: Path, model, tokenizer) -> dict:
 
 
 def decoding(budget: int, runs: Path, model, tokenizer) -> dict:
-    """Return what each method makes of the continuations, by kind."""
-    result, kernels = {}, fitted(runs, budget)
-    for kind, tokens in windows(tokenizer, held_out=True, length=PROMPT + CONTINUATION, count=DECODING_WINDOWS).items():
-        result[kind] = []
-        for row in tokens:
-            figures = {}
-            full = None
-            for name, way in ways(model, kernels, policy_of(budget)).items():
-                with way() as make_cache:
-                    step = None if name == "full" else 1
-                    logits = continuation_logits(model, row[:PROMPT], row[PROMPT:], cache=make_cache(), chunk=step)
-                full = logits if full is None else full
-                summary = fidelity(full, logits, row[PROMPT:])
-                figures[name] = {
-                    "nll": float(summary.nll.mean()),
-                    "kl": float(summary.kl.mean()),
-                    "agreement": float(summary.agree.mean()),
-                }
-            result[kind].append(figures)
-    return result
+    """Return what each method makes of the continuations, by kind; all windows are one batch."""
+    kinds = windows(tokenizer, held_out=True, length=PROMPT + CONTINUATION, count=DECODING_WINDOWS)
+    tokens, methods = torch.cat(list(kinds.values())), ways(model, fitted(runs, budget), policy_of(budget))
+    figures, full = [{} for _ in tokens], None
+    for name, way in methods.items():
+        with way() as make_cache:
+            logits = continuations(model, tokens, make_cache(), CONTINUATION if name == "full" else 1)
+        full = logits if full is None else full
+        for row, one in enumerate(tokens):
+            found = fidelity(full[row], logits[row], one[PROMPT:])
+            figures[row][name] = {key: float(getattr(found, key).mean()) for key in ("nll", "kl", "agree")}
+    return {kind: [figures.pop(0) for _ in rows] for kind, rows in kinds.items()}
+
+
+def continuations(model, tokens: torch.Tensor, cache, step: int) -> torch.Tensor:
+    """Return the logits of the tokens after the prompts, some at a time, (N, T, V)."""
+    with torch.no_grad():
+        logits = [model(tokens[:, :PROMPT], past_key_values=cache, logits_to_keep=1).logits]
+        for start in range(PROMPT, tokens.shape[1] - 1, step):
+            part = tokens[:, start : min(start + step, tokens.shape[1] - 1)]
+            logits.append(model(part, past_key_values=cache).logits)
+    return torch.cat(logits, 1)
 
 
 def by_length(runs: Path, model, tokenizer) -> dict:
@@ -241,7 +243,7 @@ def decoding_table(found: dict, budget: int) -> str:
     ]
     windows = flat(found)
     for name, title in {"full": "full cache", **NAMES}.items():
-        nll, kl, agreement = (np.array([window[name][key] for window in windows]) for key in ("nll", "kl", "agreement"))
+        nll, kl, agreement = (np.array([window[name][key] for window in windows]) for key in ("nll", "kl", "agree"))
         wins = sum(window[name]["nll"] < window["policy+"]["nll"] for window in windows)
         cells = [title, f"{np.exp(nll.mean()):.2f}", spread(kl), f"{agreement.mean():.1%}", f"{wins} of {len(windows)}"]
         lines.append(f"| {' | '.join(cells)} |")

@@ -123,7 +123,9 @@ def attention_rows(query: Tensor, key: Tensor, valid: Tensor, scaling: float) ->
         part = query[:, :, start : start + BLOCK]
         own = slots[held - new + start :][: part.shape[2]]
         stop = held - new + start + part.shape[2]
-        visible = valid[:, :, None, :stop] & (slots[:stop] <= own[:, None]) & valid[:, :, own, None]
+        visible = valid[:, :, None, :stop]
+        if new > 1:
+            visible = visible & (slots[:stop] <= own[:, None]) & valid[:, :, own, None]
         logits = logits_of(part, key[:, :, :stop], scaling).to(wide).masked_fill(~visible[:, :, None], -torch.inf)
         log_sum = logits.logsumexp(-1, keepdim=True).clamp(min=torch.finfo(wide).min)  # padding sees nothing: no -inf - -inf
         yield (logits - log_sum).exp(), log_sum.flatten(1, 2)
