@@ -33,7 +33,7 @@ from robust_rl.training import RunDirectory, Trainer, read_json, write_json
 LENGTH, SEQUENCES, HIDDEN, EPOCHS = 512, 28, 128, 6
 LAYERS = (2, 7, 12, 17, 22, 27)
 BUDGETS = (26, 52)  # 5 % and 10 % of 512
-ERROR_WINDOWS, DECODING_WINDOWS, PROMPT, CONTINUATION = 4, 4, 128, 64  # windows of each kind
+ERROR_WINDOWS, DECODING_WINDOWS, PROMPT, CONTINUATION = 4, 2, 128, 48  # windows of each kind
 LENGTHS, STEPS = (512, 1024, 2048, 4096, 8192), 12
 MODULES = """
     argparse ast calendar collections datetime decimal difflib doctest fractions ftplib gzip inspect ipaddress logging mailbox pdb
