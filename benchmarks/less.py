@@ -54,13 +54,13 @@ no fit has seen. "H2O + 4 tokens" holds as many more tokens as the state of LESS
 ERROR_NOTE = f"""Squared error of a layer's attention output as a share of that of the output, sequences of {LENGTH} played
 token by token from the first on; mean over the {len(LAYERS)} layers, and over windows with a 95 % interval. Second table: layer
 by layer."""
-DECODING_NOTE = """All 30 layers drop tokens; 6 have kernels, while 4 more tokens go to all 30. So LESS holds a fifth of the control's extra
-memory here, and the control stays ahead of it: whether kernels in every layer change that was not measured. The full model's
-tokens went through at once, the others' one by one, all windows in one batch."""
-LENGTH_NOTE = """H2O that holds 204 + 205 tokens, 5 % of 8,192, with fresh kernels of hidden size 512 in all layers, beside the
-full cache, one thread, step by step in turns: medians of processor time. Both caches were filled with the same random keys
-and values: what they hold, and what kernels have learned, changes neither memory nor time. MB: all that a cache keeps alive,
-scores included."""
+DECODING_NOTE = """All 30 layers drop tokens; 6 have kernels, while 4 more tokens go to all 30. So LESS holds a fifth of the
+control's extra memory here, and the control stays ahead of it: whether kernels in every layer change that was not measured.
+The full model's tokens went through at once, the others' one by one, all windows in one batch."""
+LENGTH_NOTE = """H2O that holds 204 + 205 tokens, 5 % of 8,192, with fresh kernels of hidden size 512 in all layers, beside
+the full cache, one thread, step by step in turns: medians of processor time. Both caches were filled with the same random
+keys and values: what they hold, and what kernels have learned, changes neither memory nor time. MB: all that a cache keeps
+alive, scores included."""
 
 
 def documents() -> dict[str, list[str]]:
