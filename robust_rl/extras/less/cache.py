@@ -84,6 +84,10 @@ class LessLayer(DynamicLayer):
             raise InvalidArgumentError('a sequence is padded on the right; LESS needs tokenizer.padding_side = "left"')
         self.valid[..., -new:] = valid[:, None]
 
+    def look(self, rows: Tensor) -> None:
+        """Let the policy see the attention rows of some queries, (B, K, G, q, m)."""
+        self.score = self.policy.look(self.score, rows.detach())
+
     @torch.no_grad()
     def evict(self) -> None:
         """Keep what the policy chooses, and fold the rest into the state."""
@@ -165,7 +169,10 @@ def layer_of(keys: Tensor) -> LessLayer | None:
 
 
 def _take(tensor: Tensor, slots: Tensor) -> Tensor:
-    return tensor.gather(2, slots[..., None].expand(*slots.shape, tensor.shape[-1]))
+    """Return the chosen slots of each head; whole rows at a time, which is several times as fast as ``gather``."""
+    batch, heads, held, size = tensor.shape
+    first = torch.arange(0, batch * heads * held, held, device=slots.device).view(batch, heads, 1)
+    return tensor.reshape(-1, size).index_select(0, (slots + first).flatten()).view(*slots.shape, size)
 
 
 def _plain_bytes(layer: Any) -> int:
