@@ -1,1 +1,1 @@
-"""Further papers of the same research line, one folder each. Planned: see the table of papers in the README."""
+"""Further papers of the same research line, one folder each: see the table of papers in the README."""
