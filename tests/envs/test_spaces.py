@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from gymnasium import spaces
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from robust_rl.envs import state_count, state_index, state_observation
@@ -24,6 +24,7 @@ def test_every_index_is_one_observation_of_the_space_and_back(space):
     assert [state_index(space, observation) for observation in observations] == list(range(state_count(space)))
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # on a busy machine drawing three integers can take a second
 @given(st.integers(0, 31), st.integers(0, 10), st.integers(0, 1))
 def test_tuple_index_is_numpys_ravelled_index(total, dealer, ace):
     space = spaces.Tuple((spaces.Discrete(32), spaces.Discrete(11), spaces.Discrete(2)))

@@ -118,7 +118,7 @@ class LessKernels(nn.Module):
     --------
     >>> kernels = LessKernels(Geometry(layers=2, heads=4, kv_heads=2, head_size=8), rank=8, hidden=16)
     >>> print(sum(p.numel() for p in kernels.parameters()))
-    2880
+    3392
     """
 
     def __init__(
