@@ -5,8 +5,9 @@ Names are looked up when first used, so that importing this package loads neithe
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from robust_rl._lazy import lazy_names
 
 if TYPE_CHECKING:
     from robust_rl.alignment.bandit import VPOBandit
@@ -42,13 +43,4 @@ __all__ = [
     "vpo_loss",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    """Import a public name from its module at first use."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)
