@@ -78,16 +78,21 @@ class UnitLinear(Unit):
 def dps(pipeline, physics, y, shape, *, weight, steps, seed, guidance="norm"):
     """One sample for each measurement, on [-1, 1]."""
     model = deepinv.sampling.DPS(
-        Denoiser(pipeline), weight=weight, num_steps=steps, guidance=guidance, rng=torch.Generator().manual_seed(seed)
+        Denoiser(pipeline),
+        weight=weight,
+        num_steps=steps,
+        guidance=guidance,
+        rng=torch.Generator(pipeline.device).manual_seed(seed),
+        device=pipeline.device,
     )
-    return 2 * model(y, Unit(physics), x_init=shape).detach().float() - 1
+    return 2 * model(y, Unit(physics), x_init=torch.Size(shape)).detach().float() - 1
 
 
 def diffpir(pipeline, physics, y, shape, *, weight, steps, seed):
     """One sample for each measurement, on [-1, 1]; linear operators."""
-    linear = UnitLinear(physics, y, torch.ones(shape))
+    linear = UnitLinear(physics, y, torch.ones(shape, device=y.device))
     model = deepinv.sampling.DiffPIR(
-        Denoiser(pipeline), deepinv.optim.L2(), sigma=physics.sigma / 2, max_iter=steps, lambda_=weight
+        Denoiser(pipeline), deepinv.optim.L2(), sigma=physics.sigma / 2, max_iter=steps, lambda_=weight, device=pipeline.device
     )
     torch.manual_seed(seed)
     with torch.no_grad():

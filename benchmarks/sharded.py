@@ -155,8 +155,8 @@ def page(lines):
         "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n"
     )
     note = (
-        "\nThe bound of 25 ms and three copies of V is meant for 10^6 states. The large model, beyond it, ran for 8 sweeps, not to a "
-        "tolerance.\n"
+        "\nThe bound of 25 ms and three copies of V is meant for 10^6 states. "
+        "The large model, beyond it, ran for 8 sweeps, not to a tolerance.\n"
     )
     return head + "\n".join(lines) + "\n" + note
 

@@ -22,6 +22,7 @@ def diffusion_train(
     batch_size: BatchSize = None,
     every: Every = 500,
     seed: options.Seed = 0,
+    device: options.Device = "cpu",
     out: options.Out = None,
     json: options.Json = False,
     debug: options.Debug = False,
@@ -39,8 +40,9 @@ def diffusion_train(
 
     run = RunDirectory(out) if out else RunDirectory.create(name=options.run_name("diffusion-train", pictures))
     trained = train(
-        chosen, run, steps=steps, batch_size=batch_size, every=every, seed=seed, name=pictures, progress=sys.stderr.isatty()
-    )
+        chosen, run, steps=steps, batch_size=batch_size, every=every, seed=seed, name=pictures, device=device,
+        progress=sys.stderr.isatty(),
+    )  # fmt: skip
     if trained.interrupted:
         options.note(f"unfinished; the same command with --out {run.path} goes on")
         raise typer.Exit(130)

@@ -46,6 +46,7 @@ def dpnp(
     dds_steps: Calls = None,
     pcs_steps: Langevin = None,
     seed: options.Seed = 0,
+    device: options.Device = "cpu",
     out: options.Out = None,
     json: options.Json = False,
     debug: options.Debug = False,
@@ -61,7 +62,7 @@ def dpnp(
         "noise": noise, "samples": samples, "seed": seed, "fit": fit, "preset": preset, "k": iterations, "eta_max": eta_max,
         "eta_min": eta_min, "dds": dds, "dds_steps": dds_steps, "pcs_steps": pcs_steps,
     }  # fmt: skip
-    restored = Restoration(model, image, operator, **settings)  # type: ignore[arg-type]
+    restored = Restoration(model, image, operator, device=device, **settings)  # type: ignore[arg-type]
     run = RunDirectory(out) if out else RunDirectory.create(name=options.run_name("dpnp", f"{operator}-{image.stem}"))
     configuration = {"model": str(model), "operator": operator, "image": str(image)} | settings
     run.start(configuration, seed=seed, command="robust-rl dpnp")

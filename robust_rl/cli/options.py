@@ -70,6 +70,7 @@ Out = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+Device = Annotated[str, typer.Option("--device", help="Where torch works: `cpu`, `cuda`, `cuda:1`, `mps`.")]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
 
 # sets whose arguments are arrays, which a flag can't give

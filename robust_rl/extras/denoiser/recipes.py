@@ -10,6 +10,8 @@ from robust_rl.errors import UnknownNameError, nearest
 from robust_rl.extras.denoiser.data import PictureSet, digits, patches
 
 if TYPE_CHECKING:
+    import torch
+
     from robust_rl.extras.denoiser.training import DenoiserTraining
 
 
@@ -69,7 +71,13 @@ def recipe(name: str) -> Recipe:
 
 
 def denoiser_training(
-    chosen: Recipe, pictures: PictureSet, *, steps: int | None = None, batch_size: int | None = None, seed: int = 0
+    chosen: Recipe,
+    pictures: PictureSet,
+    *,
+    steps: int | None = None,
+    batch_size: int | None = None,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
 ) -> DenoiserTraining:
     """Return the training of a recipe, with other numbers of steps or pictures a step if given.
 
@@ -87,4 +95,5 @@ def denoiser_training(
         batch_size=chosen.batch_size if batch_size is None else batch_size,
         learning_rate=chosen.learning_rate,
         seed=seed,
+        device=device,
     )

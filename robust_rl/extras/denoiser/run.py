@@ -15,6 +15,7 @@ from robust_rl.extras.denoiser.data import PictureSet
 from robust_rl.extras.denoiser.recipes import Recipe, denoiser_training
 from robust_rl.extras.denoiser.samples import SampleSheets
 from robust_rl.extras.denoiser.training import DenoiserTraining
+from robust_rl.extras.devices import usable_device
 from robust_rl.training import Evaluation, Figure, RunDirectory, Section, Trainer, write_report
 from robust_rl.training.optional import require
 
@@ -79,6 +80,7 @@ def train(
     every: int = 500,
     seed: int = 0,
     name: str = "pictures",
+    device: str = "cpu",
     progress: bool = False,
 ) -> TrainedDenoiser:
     """Train a recipe's network in a run directory, which becomes a diffusers pipeline folder too; goes on with what is there.
@@ -97,18 +99,21 @@ def train(
         Of weights, batches and noise.
     name
         What ``run.json`` calls the pictures.
+    device
+        Where to train, such as ``"cuda"``. A run can go on on another one.
     progress
         Whether to show a bar on stderr.
 
     Raises
     ------
     InvalidArgumentError
-        A number is out of range.
+        A number is out of range, or torch has no such device.
     FileFormatError
         The run is of another training.
     """
+    where = usable_device(device)
     pictures = chosen.pictures()
-    training = denoiser_training(chosen, pictures, steps=steps, batch_size=batch_size, seed=seed)
+    training = denoiser_training(chosen, pictures, steps=steps, batch_size=batch_size, seed=seed, device=where)
     configuration = {"pictures": name, "steps": training.steps, "batch_size": training.batch_size, "network": chosen.network}
     run.start(configuration, seed=seed, command="robust-rl diffusion-train")
     looks = [

@@ -54,7 +54,9 @@ class DenoiserTraining:
     warm_up
         Steps in which the learning rate rises.
     seed
-        Of the first weights and of everything drawn.
+        Of the first weights and of everything drawn, the same on every device.
+    device
+        Where the network and the pictures lie.
 
     Attributes
     ----------
@@ -84,14 +86,16 @@ class DenoiserTraining:
         decay: float = 0.999,
         warm_up: int = 100,
         seed: int = 0,
+        device: torch.device | str = "cpu",
     ) -> None:
         _check(pictures, steps, batch_size, learning_rate, decay)
-        self.pictures = torch.from_numpy(np.ascontiguousarray(pictures, dtype=np.float32))
+        self.device = torch.device(device)
+        self.pictures = torch.from_numpy(np.ascontiguousarray(pictures, dtype=np.float32)).to(self.device)
         self.steps, self.batch_size, self.learning_rate = steps, batch_size, learning_rate
         self.decay, self.warm_up, self.count = decay, warm_up, 0
         self.scheduler = DDPMScheduler(clip_sample=False)
         self.generator = torch.Generator().manual_seed(seed)
-        self.network = _unet(pictures.shape, network, seed)
+        self.network = _unet(pictures.shape, network, seed).to(self.device)
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
         self.optimiser = torch.optim.AdamW(self.network.parameters(), lr=learning_rate)
 
@@ -102,7 +106,7 @@ class DenoiserTraining:
 
     def step(self) -> dict[str, float]:
         """Descend the gradient of one batch's loss, and move the average."""
-        rows = torch.randint(len(self.pictures), (self.batch_size,), generator=self.generator)
+        rows = torch.randint(len(self.pictures), (self.batch_size,), generator=self.generator).to(self.device)
         loss = self._loss(self.network, self.pictures[rows], self.generator)
         rate = self._rate()
         for group in self.optimiser.param_groups:
@@ -119,7 +123,7 @@ class DenoiserTraining:
     def held_out_loss(self, pictures: NDArray[np.float32], seed: int = 0) -> float:
         """Return the averaged network's loss on other pictures, with the same noise whenever it is asked."""
         generator = torch.Generator().manual_seed(seed)
-        return float(self._loss(self.average, torch.from_numpy(pictures), generator))
+        return float(self._loss(self.average, torch.from_numpy(pictures).to(self.device), generator))
 
     def pipeline(self) -> DDPMPipeline:
         """Return the averaged network as a diffusers pipeline; ``save_pretrained`` writes it as safetensors and JSON."""
@@ -127,10 +131,10 @@ class DenoiserTraining:
 
     def save_checkpoint(self, directory: Path) -> None:
         """Write both networks, AdamW's moments and the generator."""
-        arrays = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
-        arrays |= {f"average.{name}": tensor for name, tensor in self.average.state_dict().items()}
+        arrays = {f"network.{name}": tensor.cpu() for name, tensor in self.network.state_dict().items()}
+        arrays |= {f"average.{name}": tensor.cpu() for name, tensor in self.average.state_dict().items()}
         for number, moments in self.optimiser.state_dict()["state"].items():
-            arrays |= {f"optimiser.{number}.{name}": tensor for name, tensor in moments.items()}
+            arrays |= {f"optimiser.{number}.{name}": tensor.cpu() for name, tensor in moments.items()}
         arrays["generator"] = self.generator.get_state()
         save_arrays(directory / STATE, arrays, {"count": self.count, "problem": self._problem()}, format=FORMAT)
 
@@ -148,7 +152,7 @@ class DenoiserTraining:
                 f"{directory / STATE} is of another training ({metadata['problem']}, not {self._problem()}); "
                 "give the same arguments, or choose another folder"
             )
-        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}  # load_state_dict moves them
         self.count = metadata["count"]
         self.generator.set_state(tensors["generator"])
         self.network.load_state_dict(_part(tensors, "network."))
@@ -160,8 +164,8 @@ class DenoiserTraining:
         self.optimiser.load_state_dict({"state": state, "param_groups": self.optimiser.state_dict()["param_groups"]})
 
     def _loss(self, network: UNet2DModel, pictures: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        times = torch.randint(len(self.scheduler.alphas_cumprod), (len(pictures),), generator=generator)
-        noise = torch.randn(pictures.shape, generator=generator)
+        times = torch.randint(len(self.scheduler.alphas_cumprod), (len(pictures),), generator=generator).to(self.device)
+        noise = torch.randn(pictures.shape, generator=generator).to(self.device)
         noisy = self.scheduler.add_noise(pictures, noise, times)
         return torch.nn.functional.mse_loss(network(noisy, times).sample, noise)  # eq. 14
 

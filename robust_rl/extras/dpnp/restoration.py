@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from robust_rl.errors import InvalidArgumentError
+from robust_rl.extras.devices import usable_device
 from robust_rl.extras.dpnp.measurements import ETA_MAX, operator
 from robust_rl.extras.dpnp.model_folder import load_pipeline
 from robust_rl.extras.dpnp.pipeline import picture_shape
@@ -37,6 +38,8 @@ class Restoration:
         Of the mask, the noise and the chains.
     fit : bool
         Cut the picture to the model's proportions and scale it, instead of refusing another size.
+    device : str
+        Where to sample, such as ``"cuda"``. Chance comes from the processor, so that a seed means the same everywhere.
     preset, **settings
         As in :func:`~robust_rl.extras.dpnp.settings.posterior_sampler`; settings that are None are left out.
 
@@ -66,6 +69,7 @@ class Restoration:
         seed: int = 0,
         fit: bool = False,
         preset: str = "exact",
+        device: str = "cpu",
         **settings: Any,
     ) -> None:
         if not noise > 0:
@@ -73,7 +77,8 @@ class Restoration:
                 f"noise is {noise:g}; without noise there is no density to sample from, so give it above 0"
             )
         self.name = name
-        pipeline = load_pipeline(model)
+        where = usable_device(device)
+        pipeline = load_pipeline(model).to(where)
         shape = picture_shape(pipeline.unet)
         chance = torch.Generator().manual_seed(seed)
         self.physics = operator(name, shape, noise, chance)
@@ -86,8 +91,8 @@ class Restoration:
 
     @property
     def posterior(self) -> Posterior:
-        """Where the chains are."""
-        return self.sampler.posterior()
+        """Where the chains are, on the processor."""
+        return Posterior(self.sampler.x.cpu(), self.sampler.history)
 
     def summary(self) -> dict[str, Any]:
         """Return PSNR of the posterior mean and, on average, of a sample, in dB for white - black = 2; and how it was made."""

@@ -38,6 +38,9 @@ def test_bad_input_is_named_before_any_work(tmp_path):
     done = call("diffusion-train", "digit", "--out", "model", cwd=tmp_path)
     assert done.returncode == 2
     assert "did you mean digits" in done.stderr
+    refused = invoke("digits", "--device", "gpu", "--out", str(tmp_path / "model"))
+    assert "cpu always works" in str(refused.exception)
+    assert not (tmp_path / "model").exists()
     assert not (tmp_path / "model").exists()
     wrong = invoke("digits", "--steps", "0", "--out", str(tmp_path / "model"))
     assert isinstance(wrong.exception, InvalidArgumentError)
