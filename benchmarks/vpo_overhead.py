@@ -146,7 +146,7 @@ def main() -> None:
         note = (
             f"{ROUNDS} rounds. `dataset` (and `reference`) carry one more row a pair through both passes, "
             "3 rows in place of 2; its reference pass is made once, before training. "
-            "The machine was shared with other jobs, whence the spread. No GPU was at hand."
+            "The machine was shared with other jobs, whence the spread."
         )
         page = f"# A step of VPO beside a step of DPO\n\n`python benchmarks/vpo_overhead.py --write`\n\n{shown}\n\n{note}\n"
         Path(__file__).with_suffix(".md").write_text(page, encoding="utf-8")
