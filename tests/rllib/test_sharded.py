@@ -4,6 +4,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -153,12 +155,17 @@ from robust_rl.solvers import ValueIteration
 from ray.cluster_utils import Cluster
 
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-cluster.add_node(num_cpus=1)
+second = cluster.add_node(num_cpus=1)
 ray.init(address=cluster.address, log_to_driver=False)
 garnet, ball = HashedGarnet(60, 3, 4), rr.TotalVariation(0.1, support="nominal")
 solver = ShardedValueIteration(garnet, ball, discount=0.9, actors=2)
 nodes = {actor["Address"]["NodeID"] for actor in ray._private.state.actors().values()}
 assert len(nodes) == 2, nodes
+if "lose one" in sys.argv:
+    for _ in range(5):
+        solver.step()
+    cluster.add_node(num_cpus=1)
+    cluster.remove_node(second, allow_graceful=False)
 while not solver.done:
     solver.step()
 alone = ValueIteration(whole_model(garnet), ball, discount=0.9)
@@ -174,3 +181,35 @@ cluster.shutdown()
 def test_two_nodes():
     found = subprocess.run([sys.executable, "-c", TWO_NODES], capture_output=True, text=True, timeout=120)
     assert "two nodes, the same bits" in found.stdout, found.stderr[-2000:]
+
+
+@pytest.mark.slow
+def test_a_node_is_lost_and_another_takes_its_actor():
+    """Ray takes some twenty seconds to miss a node's heartbeats."""
+    command = [sys.executable, "-c", TWO_NODES, "lose one"]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert "two nodes, the same bits" in found.stdout, found.stderr[-2000:]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_session")
+def test_actors_killed_in_the_middle_of_sweeps():
+    """SIGKILL from another thread, at moments that have nothing to do with the sweeps."""
+    garnet = HashedGarnet(50_000, 5, 5)
+    solver, killed, enough = sharded(garnet, discount=0.999), [], threading.Event()
+
+    def kill():
+        while not enough.wait(0.1) and len(killed) < 6:
+            process = solver.backup.reports[len(killed) % 2].process
+            if Path(f"/proc/{process}").exists():
+                os.kill(process, signal.SIGKILL)
+                killed.append(process)
+
+    solver.step()
+    killer = threading.Thread(target=kill)
+    killer.start()
+    run(solver, 10_000)
+    enough.set()
+    killer.join()
+    assert len(set(killed)) >= 3
+    assert_same(solver, alone(whole_model(garnet), discount=0.999))
