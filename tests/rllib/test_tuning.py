@@ -80,6 +80,21 @@ def test_a_tuner_stops_early(tmp_path):
         assert result.metrics["solve/gap"] == metrics["solve/gap"]
 
 
+@pytest.mark.slow
+def test_asha_stops_the_trials_that_are_behind(tmp_path):
+    from ray.tune.schedulers import ASHAScheduler
+
+    asha = ASHAScheduler(metric="solve/gap", mode="min", grace_period=3, reduction_factor=2, max_t=9)
+    tuner = tune.Tuner(
+        tune_trainable(shared_planner), param_space={"radius": tune.grid_search([0.05, 0.1, 0.2, 0.4])},
+        tune_config=tune.TuneConfig(scheduler=asha, reuse_actors=True, max_concurrent_trials=1),
+        run_config=tune.RunConfig(storage_path=str(tmp_path), verbose=0),
+    )  # fmt: skip
+    lengths = [result.metrics["training_iteration"] for result in tuner.fit()]
+    assert min(lengths) == 3
+    assert max(lengths) == 9
+
+
 def test_a_trial_goes_on_from_its_checkpoint_to_the_same_bits(tmp_path):
     """Without Tune: what it calls, it calls in this order."""
     kind = tune_trainable(shared_planner, steps=3)
