@@ -43,7 +43,8 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import sparse, stats
+from scipy import sparse
+from scipy.special import betainccinv, betaincinv
 
 Array = NDArray[np.float64]
 MOST_OUTCOMES = 8  # 256 events a row; beyond, eq. 5
@@ -72,14 +73,14 @@ def clopper_pearson(k: ArrayLike, n: ArrayLike, delta: ArrayLike) -> tuple[Array
     """Return lower and upper bound on a probability, eq. 3; 0 and 1 without draws."""
     k, n = np.asarray(k, dtype=np.float64), np.asarray(n, dtype=np.float64)
     half = np.asarray(delta) / 2
-    lower = stats.beta.ppf(half, np.maximum(k, 1.0), n - k + 1)
+    lower = betaincinv(np.maximum(k, 1.0), n - k + 1, half)
     return np.where(k > 0, lower, 0.0), binomial_upper(k, n, half)
 
 
 def binomial_upper(k: ArrayLike, n: ArrayLike, delta: ArrayLike) -> Array:
     """Return the upper bound U(k) of eq. 4 on a probability."""
     k, n = np.asarray(k, dtype=np.float64), np.asarray(n, dtype=np.float64)
-    return np.where(k < n, stats.beta.isf(delta, k + 1, np.maximum(n - k, 1.0)), 1.0)
+    return np.where(k < n, betainccinv(k + 1, np.maximum(n - k, 1.0), delta), 1.0)
 
 
 def distance(counts: sparse.csr_array, fixed: sparse.csr_array) -> Array:
