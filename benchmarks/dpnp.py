@@ -29,7 +29,7 @@ PICTURES, IMAGES, NOISE, SAMPLES, FEW = ("digits", "patches"), 50, 0.1, 19, 5
 ITERATIONS, CALLS, LANGEVIN = 30, 20, 200
 BASELINE_STEPS, TUNING = {"DPS": 200, "DiffPIR": 100}, 10  # TUNING pictures choose a baseline's weight, and don't judge it
 OPERATORS = ("inpainting", "super-resolution", "phase-retrieval", "quantized")
-WEIGHTS = {"DPS": (1.0, 3.0, 10.0, 30.0, 100.0, 300.0), "DiffPIR": (0.1, 0.3, 1.0, 3.0, 7.0, 15.0, 30.0)}
+WEIGHTS = {"DPS": (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0), "DiffPIR": (0.1, 0.3, 1.0, 3.0, 7.0, 15.0, 30.0)}
 NOT_FOR = {"DPS": ("quantized",), "DiffPIR": ("quantized", "phase-retrieval")}
 W, M, S, Y, SIGMA = [0.5, 0.3, 0.2], [1.0, -1.1, -0.2], [0.35, 0.25, 0.2], 1.25, 0.15
 
