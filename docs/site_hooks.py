@@ -12,7 +12,6 @@ from mkdocs.structure.files import File
 PICTURES = {
     "fewer_network_calls": "fewer-network-calls",
     "fishery_flip": "fishery-flip",
-    "logs_without_a_simulator": "offline-shift",
     "soccer_under_slip": "soccer-under-slip",
     "still_air_to_wind": "CliffWalking-v1-policies",
     "vpo_sentiment": "vpo-sentiment",
