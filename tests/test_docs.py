@@ -15,7 +15,7 @@ from tests.test_packaging import ROOT
 DOCS = ROOT / "docs"
 BLOCK = re.compile(r"^(?P<skip><!-- not run: .+ -->\n)?```python\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
 NEEDS = {
-    "papers/accelerated_diffusion": "diffusers",
+    "papers/dpnp": "torch",
     "papers/griffin": "transformers",
     "papers/less": "transformers",
     "how_to/own_set": "cvxpy",
