@@ -1,6 +1,7 @@
 """The documentation: its Python blocks run, the site builds without a warning, and its pages ask no other host for anything."""
 
 import ast
+import json
 import os
 import re
 import subprocess
@@ -15,23 +16,19 @@ from tests.test_packaging import ROOT
 DOCS = ROOT / "docs"
 BLOCK = re.compile(r"^(?P<skip><!-- not run: .+ -->\n)?```python\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
 NEEDS = {
-    "papers/dpnp": "torch",
+    "how_to/own_set": "cvxpy",
+    "papers/dpnp": "transformers",
     "papers/griffin": "transformers",
     "papers/less": "transformers",
-    "how_to/own_set": "cvxpy",
 }
-"""Page -> module of an optional part that its blocks need."""
-RUN = "import sys; exec(compile(sys.stdin.read(), sys.argv[1], 'exec'))"
-PACKAGES = [
-    "robust_rl",
-    *(
-        f"robust_rl.{part}"
-        for part in ("models", "uncertainty", "solvers", "equilibria", "formats", "envs", "envs.domains", "calibration")
-    ),
-    *(f"robust_rl.{part}" for part in ("training", "alignment", "rllib")),
-    *(f"robust_rl.extras.{part}" for part in ("accelerated_diffusion", "denoiser", "dpnp", "griffin", "less")),
-]
-
+"""Page -> module of an optional part that it needs. Those that need the same share a process, which imports it once."""
+RUN = "import json, sys\nfor page, code in json.load(sys.stdin): exec(compile(code, page, 'exec'), {'__name__': page})"
+PACKAGES = """
+    robust_rl robust_rl.models robust_rl.uncertainty robust_rl.solvers robust_rl.equilibria robust_rl.formats robust_rl.envs
+    robust_rl.envs.domains robust_rl.calibration robust_rl.training robust_rl.alignment robust_rl.rllib
+    robust_rl.extras.accelerated_diffusion robust_rl.extras.denoiser robust_rl.extras.dpnp robust_rl.extras.griffin
+    robust_rl.extras.less
+""".split()
 WITHOUT_ENTRY = {"datasets", "envs", "features", "games", "COMPOSED", "JSON", "KINDS", "RECIPES", "SETS", "SUFFIXES"}
 """Public modules, and constants without a docstring."""
 
@@ -51,15 +48,20 @@ def name(page: Path) -> str:
     return page.relative_to(DOCS).with_suffix("").as_posix()
 
 
-@pytest.mark.parametrize("page", [page for page in sorted(DOCS.rglob("*.md")) if program(page).strip()], ids=name)
-def test_blocks_of_a_page_run(page, tmp_path):
-    if name(page) in NEEDS:
-        pytest.importorskip(NEEDS[name(page)])
+def processes() -> list[list[Path]]:
+    """Return the pages that have something to run, by the process that runs them."""
+    pages = [page for page in sorted(DOCS.rglob("*.md")) if program(page).strip()]
+    shared = {need: [page for page in pages if NEEDS.get(name(page)) == need] for need in sorted({*NEEDS.values()})}
+    return [*([page] for page in pages if name(page) not in NEEDS), *shared.values()]
+
+
+@pytest.mark.parametrize("pages", processes(), ids=lambda pages: "+".join(map(name, pages)))
+def test_blocks_of_pages_run(pages, tmp_path):
+    if name(pages[0]) in NEEDS:
+        pytest.importorskip(NEEDS[name(pages[0])])
+    command, programs = [sys.executable, "-c", RUN], json.dumps([(str(page), program(page)) for page in pages])
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", RUN, str(page)]
-    result = subprocess.run(
-        command, input=program(page), cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
-    )
+    result = subprocess.run(command, input=programs, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240)
     assert result.returncode == 0, result.stderr
 
 
