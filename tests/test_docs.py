@@ -14,6 +14,7 @@ import pytest
 from tests.test_packaging import ROOT
 
 DOCS = ROOT / "docs"
+API = sorted((DOCS / "api").glob("*.md"))
 BLOCK = re.compile(r"^(?P<skip><!-- not run: .+ -->\n)?```python\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
 NEEDS = {
     "how_to/own_set": "cvxpy",
@@ -23,12 +24,6 @@ NEEDS = {
 }
 """Page -> module of an optional part that it needs. Those that need the same share a process, which imports it once."""
 RUN = "import json, sys\nfor page, code in json.load(sys.stdin): exec(compile(code, page, 'exec'), {'__name__': page})"
-PACKAGES = """
-    robust_rl robust_rl.models robust_rl.uncertainty robust_rl.solvers robust_rl.equilibria robust_rl.formats robust_rl.envs
-    robust_rl.envs.domains robust_rl.calibration robust_rl.training robust_rl.alignment robust_rl.rllib
-    robust_rl.extras.accelerated_diffusion robust_rl.extras.denoiser robust_rl.extras.dpnp robust_rl.extras.griffin
-    robust_rl.extras.less
-""".split()
 WITHOUT_ENTRY = {"datasets", "envs", "features", "games", "COMPOSED", "JSON", "KINDS", "RECIPES", "SETS", "SUFFIXES"}
 """Public modules, and constants without a docstring."""
 
@@ -106,14 +101,24 @@ def test_pages_load_nothing_from_other_hosts(site):
     assert not any(styles)
 
 
+def packages() -> list[str]:
+    """Return the packages that the reference takes up whole, and the main one, whose names come from these."""
+    named = re.findall(r"^::: ([\w.]+)$", "\n".join(page.read_text(encoding="utf-8") for page in API), re.MULTILINE)
+    return ["robust_rl", *(package for package in named if home(package).exists())]
+
+
+def home(package: str) -> Path:
+    return ROOT / package.replace(".", "/") / "__init__.py"
+
+
 def public(package: str) -> set[str]:
     """Return what a package lists as public, read without importing it."""
-    tree = ast.parse((ROOT / package.replace(".", "/") / "__init__.py").read_text(encoding="utf-8"))
+    tree = ast.parse(home(package).read_text(encoding="utf-8"))
     listed = next(node.value for node in tree.body if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__")
     return set(ast.literal_eval(listed))
 
 
-@pytest.mark.parametrize("package", PACKAGES)
+@pytest.mark.parametrize("package", packages())
 def test_reference_holds_every_public_name(site, package):
     text = "".join(page.read_text(encoding="utf-8") for page in (site / "api").glob("*.html"))
     anchors = {anchor.rsplit(".", 1)[-1] for anchor in re.findall(r'id="(robust_rl\.[\w.]+)"', text)}
