@@ -1,4 +1,4 @@
-"""DPnP beside exact posteriors on mixtures, and beside DPS and DiffPIR on pictures that no network was trained on.
+"""DPnP beside exact posteriors on mixtures, and beside DPS, DiffPIR and DDRM on pictures that no network was trained on.
 
     robust-rl diffusion-train digits --out models/digits; robust-rl diffusion-train patches --out models/patches
     python benchmarks/dpnp.py --models models --cache runs/dpnp-study --device cuda    # minutes; hours on a CPU, resumable
@@ -27,10 +27,17 @@ from robust_rl.training import read_json, write_json
 
 PICTURES, IMAGES, NOISE, SAMPLES, FEW = ("digits", "patches"), 50, 0.1, 19, 5
 ITERATIONS, CALLS, LANGEVIN = 30, 20, 200
-BASELINE_STEPS, TUNING = {"DPS": 200, "DiffPIR": 100}, 10  # TUNING pictures choose a baseline's weight, and don't judge it
+BASELINE_STEPS, TUNING = (
+    {"DPS": 200, "DiffPIR": 100, "DDRM": 100},
+    10,
+)  # TUNING pictures choose a baseline's weight, and don't judge it
 OPERATORS = ("inpainting", "super-resolution", "phase-retrieval", "quantized")
-WEIGHTS = {"DPS": (1.0, 3.0, 10.0, 30.0, 100.0, 300.0), "DiffPIR": (0.1, 0.3, 1.0, 3.0, 7.0, 15.0, 30.0)}
-NOT_FOR = {"DPS": ("quantized",), "DiffPIR": ("quantized", "phase-retrieval")}
+WEIGHTS = {
+    "DPS": (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0),
+    "DiffPIR": (0.1, 0.3, 1.0, 3.0, 7.0, 15.0, 30.0),
+    "DDRM": (0.5, 0.7, 0.85, 1.0),
+}
+NOT_FOR = {"DPS": ("quantized",), "DiffPIR": ("quantized", "phase-retrieval"), "DDRM": OPERATORS[1:]}
 W, M, S, Y, SIGMA = [0.5, 0.3, 0.2], [1.0, -1.1, -0.2], [0.35, 0.25, 0.2], 1.25, 0.15
 
 
@@ -101,9 +108,9 @@ def picture_cell(pipeline, pictures: torch.Tensor, name: str, method: str, block
         )  # fmt: skip
         samples = finished(chains).x.unflatten(0, (len(truth), SAMPLES)).cpu()
     else:
-        from dpnp_baselines import diffpir, dps
+        from dpnp_baselines import ddrm, diffpir, dps
 
-        sampler = {"DPS": dps, "DiffPIR": diffpir}[method]
+        sampler = {"DPS": dps, "DiffPIR": diffpir, "DDRM": ddrm}[method]
         count = FEW if block >= 0 else 1  # all samples in one batch; they depend on one another by nothing but the generator
         drawn = sampler(
             pipeline, physics, y.repeat_interleave(count, 0), (len(truth) * count, *shape), weight=weight,
@@ -239,10 +246,11 @@ steps and 16 network calls an iteration. Exact samples of that number are 0.03 a
 ## Pictures that the network was not trained on
 
 Noise {noise} on [-1, 1]. DPnP: eta from 1 (phase retrieval: 2) to {last:.3f} in {iterations} iterations of {calls} network calls,
-{langevin} Langevin steps where the operator is not linear. DPS ({dps} steps) and DiffPIR ({diffpir} steps) are deepinv's, their
-weights the best of lists on {tuning} other pictures. x and -x have the same amplitudes: in phase retrieval each sample, of
-whichever method, is turned to the sign that fits. PSNR in dB. Coverage is the share of pixels of the true picture within the
-90 % interval of {samples} samples: exact sampling of the network's posterior would give 0.90 if the network were the true prior.
+{langevin} Langevin steps where the operator is not linear. DPS ({dps} steps), DiffPIR and DDRM ({diffpir} steps) are deepinv's,
+their weights the best of lists on {tuning} other pictures; DDRM needs singular values, and its weight is eta. x and -x have the
+same amplitudes: in phase retrieval each sample, of whichever method, is turned to the sign that fits. PSNR in dB. Coverage is
+the share of pixels of the true picture within the 90 % interval of {samples} samples: exact sampling of the network's posterior
+would give 0.90 if the network were the true prior.
 """
 TABLE = f"""
 | operator | method | pictures | PSNR, mean of {FEW} | SSIM | PSNR, mean of {SAMPLES} | PSNR of a sample | coverage | s each |

@@ -1,4 +1,4 @@
-"""DPS and DiffPIR of deepinv around a network from diffusers, for the study of DPnP. They work on pictures in [0, 1]."""
+"""DPS, DiffPIR and DDRM of deepinv around a network from diffusers, for the study of DPnP. They work on pictures in [0, 1]."""
 
 import importlib.util
 import sys
@@ -97,3 +97,16 @@ def diffpir(pipeline, physics, y, shape, *, weight, steps, seed):
     torch.manual_seed(seed)
     with torch.no_grad():
         return 2 * model(linear.y, linear).float() - 1
+
+
+def ddrm(pipeline, physics, y, shape, *, weight, steps, seed):
+    """One sample for each measurement, on [-1, 1]; inpainting, whose singular vectors are pixels. ``weight`` is its eta."""
+    linear = UnitLinear(physics, y, torch.ones(shape, device=y.device))
+    mask = physics.mask.to(y).expand(1, *shape[1:])
+    decomposed = deepinv.physics.Inpainting(
+        tuple(shape[1:]), mask=mask, noise_model=deepinv.physics.GaussianNoise(physics.sigma / 2)
+    )
+    model = deepinv.sampling.DDRM(Denoiser(pipeline), sigmas=np.linspace(1, 0, steps), eta=weight)
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        return 2 * model(linear.y, decomposed.to(y.device)).float() - 1

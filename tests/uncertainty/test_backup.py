@@ -55,15 +55,14 @@ def test_backup_agrees_with_the_definition(case, support, sparse, transition_rew
     """Interval, whose bounds are arrays, has a test of its own."""
     if not case.supports and support != case.support:
         return
-    for seed in range(2):
-        model = random_model(seed, sparse=sparse, transition_rewards=transition_rewards)
-        value = np.random.default_rng(seed + 100).normal(size=model.num_states) * 5
-        uncertainty = case.build(np.empty(model.num_states), 0.15, a_mask(model) if support == "mask" else support)
-        q = BellmanOperator(model, uncertainty, 0.9).q_values(value)
-        rows = list(plain_rows(model, support, value, 0.9))
-        expected = np.where(model.terminal[:, None] & np.ones_like(q, bool), 0.0, -np.inf)
-        expected[[row[0] for row in rows], [row[1] for row in rows]] = lowest(case, rows, 0.15)
-        np.testing.assert_allclose(q, expected, atol=max(1e-9, 20 * case.tolerance))
+    model = random_model(2 * sparse + transition_rewards, sparse=sparse, transition_rewards=transition_rewards)
+    value = np.random.default_rng(100).normal(size=model.num_states) * 5
+    uncertainty = case.build(np.empty(model.num_states), 0.15, a_mask(model) if support == "mask" else support)
+    q = BellmanOperator(model, uncertainty, 0.9).q_values(value)
+    rows = list(plain_rows(model, support, value, 0.9))
+    expected = np.where(model.terminal[:, None] & np.ones_like(q, bool), 0.0, -np.inf)
+    expected[[row[0] for row in rows], [row[1] for row in rows]] = lowest(case, rows, 0.15)
+    np.testing.assert_allclose(q, expected, atol=max(1e-9, 20 * case.tolerance))
 
 
 @by_support
