@@ -17,7 +17,7 @@ lint: .venv/dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-docs: .venv/dev  ## the documentation, in site/; the tests build it too
+docs: .venv/docs  ## the documentation, in site/; the tests build it too
 	$(BIN)/mkdocs build --strict
 
 bench: .venv/bench  ## side-by-side ratios; the figures are committed in benchmarks/
@@ -46,6 +46,10 @@ bench: .venv/bench  ## side-by-side ratios; the figures are committed in benchma
 	$(PIP) -c constraints.txt torch==2.13.0
 	$(PIP) -c constraints.txt -e '.[dev,torch,alignment,rllib,diffusion,llm]'
 	$(PIP) -c constraints.txt --upgrade --no-deps --target .venv/vision torchvision deepinv
+	touch $@
+
+.venv/docs: .venv/core
+	$(PIP) -c constraints.txt -e '.[docs]'
 	touch $@
 
 .venv/bench: .venv/dev
