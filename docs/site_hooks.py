@@ -35,7 +35,7 @@ def on_files(files: Any, config: Any) -> Any:
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Turn links to benchmarks/, which lies beside docs/ in the repository, to where it lies on the site: one folder deeper."""
     markdown = re.sub(r"\]\(\.\./((?:\.\./)*benchmarks/)", r"](\1", markdown)
-    return markdown.replace("benchmarks/)", "benchmarks/index.md)")
+    return re.sub(r"(\]\([./]*benchmarks/)\)", r"\1index.md)", markdown)
 
 
 def on_page_content(html: str, **_: Any) -> str:
