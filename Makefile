@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench docs clean
 
 demo: .venv/core  ## the main job: trained in still air, deployed in wind
 	$(BIN)/python examples/still_air_to_wind.py runs/still-air-to-wind
@@ -16,6 +16,9 @@ lint: .venv/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: .venv/docs  ## the documentation, in site/; the tests build it too
+	$(BIN)/mkdocs build --strict
 
 bench: .venv/bench  ## side-by-side ratios; the figures are committed in benchmarks/
 	$(BIN)/python benchmarks/backup.py
@@ -45,10 +48,14 @@ bench: .venv/bench  ## side-by-side ratios; the figures are committed in benchma
 	$(PIP) -c constraints.txt --upgrade --no-deps --target .venv/vision torchvision deepinv
 	touch $@
 
+.venv/docs: .venv/core
+	$(PIP) -c constraints.txt -e '.[docs]'
+	touch $@
+
 .venv/bench: .venv/dev
 	$(PIP) -c constraints.txt -e '.[bench]'
 	touch $@
 
 clean:
-	rm -rf .venv dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv dist build site .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -43,6 +43,8 @@ class RobustVI(agent_common.Agent):
     tol : float
         Largest allowed width of the certificate, in the unit of the rewards.
 
+    Notes
+    -----
     A step of ``learn`` is a sweep. If ``total_steps`` don't bring the certificate within ``tol``, a ConvergenceWarning says so.
 
     Attributes

@@ -35,6 +35,8 @@ class DRNVI(agent_common.Agent):
     seed : int
         Of the draws, and of the actions of mixed policies.
 
+    Notes
+    -----
     A step of ``learn`` is a stage, the last first; there is no policy before the first stage is solved.
 
     Attributes

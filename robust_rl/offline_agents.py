@@ -42,6 +42,8 @@ class DROP(agent_common.Agent):
         ``penalty``, ``ridge``, ``delta``, ``subsample``, ``trim``, ``seed`` of :class:`robust_rl.solvers.DROPSolver`; for
         :class:`DROPV` those of :class:`robust_rl.solvers.DROPVSolver`.
 
+    Notes
+    -----
     A step of ``learn`` is a stage, the last first; there is no policy before the first stage is solved.
 
     Attributes

@@ -46,6 +46,8 @@ class RobustQLearning(agent_common.Agent):
     max_level : int or None
         Highest level of multilevel Monte Carlo; see :mod:`robust_rl.solvers.multilevel` for what ``None`` costs.
 
+    Notes
+    -----
     A step of ``learn`` is 1,000 updates of every state and action on a simulator, or 10,000 moves along episodes, and without
     a number of steps there are 20. The metric ``train/updates`` counts updates of single entries of Q.
 

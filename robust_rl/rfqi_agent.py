@@ -44,6 +44,8 @@ class RFQI(agent_common.Agent):
         ``hidden``, ``iterations``, ``updates``, ``dual_updates``, ``batch_size``, ``learning_rate``, ``dual_learning_rate``,
         ``last_share``, ``behaviour_threshold``, ``seed``, ``device`` of :class:`robust_rl.solvers.rfqi.RFQISolver`.
 
+    Notes
+    -----
     A step of ``learn`` is an iteration; step sizes are laid out for ``iterations`` of them.
 
     Attributes

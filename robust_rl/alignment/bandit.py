@@ -42,6 +42,8 @@ class VPOBandit(agent_common.Agent):
     env_kwargs : dict, optional
         Arguments of the environment, for an id only.
 
+    Notes
+    -----
     A step of ``learn`` is a round.
 
     Raises
