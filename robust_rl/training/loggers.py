@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -51,6 +52,18 @@ class JSONLLogger:
         """Leave the file to the run, which closes it when it finishes."""
 
 
+def _tensorboardx() -> Any:
+    """Import tensorboardX without torch, which it imports for an annotation alone, and which takes two seconds."""
+    hide = not {"torch", "tensorboardX"} & set(sys.modules)
+    if hide:
+        sys.modules["torch"] = None  # type: ignore[assignment]  # Python's way to make an import fail
+    try:
+        return require("tensorboardX", "tensorboardX")
+    finally:
+        if hide:
+            del sys.modules["torch"]
+
+
 class TensorBoardLogger:
     """Writes an event file for TensorBoard into the run's directory, through tensorboardX.
 
@@ -72,7 +85,7 @@ class TensorBoardLogger:
     """
 
     def __init__(self, run: RunDirectory, purge_step: int | None = None) -> None:
-        tensorboardx = require("tensorboardX", "tensorboardX")
+        tensorboardx = _tensorboardx()
         # The suffix keeps apart the files of processes that start within one second.
         suffix = f".{os.getpid()}.{purge_step or 0}"
         self._writer = tensorboardx.SummaryWriter(

@@ -1,4 +1,6 @@
+import importlib.util
 import io
+import subprocess
 import sys
 import types
 
@@ -181,3 +183,19 @@ def test_loggers_are_closed_even_if_a_step_raises():
     with pytest.raises(ZeroDivisionError):
         Trainer(loggers=[types.SimpleNamespace(log=logger.log, close=logger.close)]).fit(Bad())
     assert logger.calls == [("close", {})]
+
+
+WITHOUT_TORCH = """
+import importlib.util, sys
+from robust_rl.training import RunDirectory, TensorBoardLogger
+run = RunDirectory(sys.argv[1])
+run.start()
+TensorBoardLogger(run).close()
+assert "torch" not in sys.modules
+print(importlib.util.find_spec("torch") is not None)
+"""
+
+
+def test_tensorboard_does_not_load_torch_and_leaves_it_importable(tmp_path):
+    done = subprocess.run([sys.executable, "-c", WITHOUT_TORCH, str(tmp_path / "run")], capture_output=True, text=True)
+    assert done.stdout.strip() == str(importlib.util.find_spec("torch") is not None), done.stderr
