@@ -1,0 +1,49 @@
+"""Masked image modelling: what a patch attends to, predicted for one layer and measured in any vision transformer.
+
+Huang, Wen, Chi and Liang, "A Theoretical Analysis of Self-Supervised Learning for Vision Transformers", arXiv:2403.02233 (its
+earlier versions have other titles).
+
+Names are looked up when first used, so that importing this package doesn't load torch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from robust_rl._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from robust_rl.extras.mim.data import SpatialPatchData, random_masks
+    from robust_rl.extras.mim.model import CorrelationMIM, OneLayerMIM
+    from robust_rl.extras.mim.objectives import ContrastiveObjective, MIMObjective
+    from robust_rl.extras.mim.report import AttentionReport, attention_report
+    from robust_rl.extras.mim.training import MIMTraining, train
+
+_HOMES = {
+    "AttentionReport": "report",
+    "ContrastiveObjective": "objectives",
+    "CorrelationMIM": "model",
+    "MIMObjective": "objectives",
+    "MIMTraining": "training",
+    "OneLayerMIM": "model",
+    "SpatialPatchData": "data",
+    "attention_report": "report",
+    "random_masks": "data",
+    "train": "training",
+}
+"""Public name -> module of this package that defines it."""
+
+__all__ = [
+    "AttentionReport",
+    "ContrastiveObjective",
+    "CorrelationMIM",
+    "MIMObjective",
+    "MIMTraining",
+    "OneLayerMIM",
+    "SpatialPatchData",
+    "attention_report",
+    "random_masks",
+    "train",
+]
+
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)
