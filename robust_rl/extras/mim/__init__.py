@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from robust_rl.extras.mim.model import CorrelationMIM, OneLayerMIM
     from robust_rl.extras.mim.objectives import ContrastiveObjective, MIMObjective
     from robust_rl.extras.mim.report import AttentionReport, attention_report
+    from robust_rl.extras.mim.simulation import Simulation, gap_sizes, simulate
     from robust_rl.extras.mim.training import MIMTraining, train
     from robust_rl.extras.mim.viewing import attention_maps
 
@@ -32,13 +33,16 @@ _HOMES = {
     "MIMObjective": "objectives",
     "MIMTraining": "training",
     "OneLayerMIM": "model",
+    "Simulation": "simulation",
     "SpatialPatchData": "data",
     "attention_diversity": "diversity",
     "attention_maps": "viewing",
     "attention_report": "report",
     "capture_attention": "capture",
     "compare": "comparison",
+    "gap_sizes": "simulation",
     "random_masks": "data",
+    "simulate": "simulation",
     "train": "training",
 }
 """Public name -> module of this package that defines it."""
@@ -52,13 +56,16 @@ __all__ = [
     "MIMObjective",
     "MIMTraining",
     "OneLayerMIM",
+    "Simulation",
     "SpatialPatchData",
     "attention_diversity",
     "attention_maps",
     "attention_report",
     "capture_attention",
     "compare",
+    "gap_sizes",
     "random_masks",
+    "simulate",
     "train",
 ]
 

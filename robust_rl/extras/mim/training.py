@@ -169,9 +169,26 @@ def train(
     InvalidArgumentError
         A number is out of range.
     """
+    training = make_training(
+        data, objective, model=model, learning_rate=learning_rate, steps=steps, batch_size=batch_size, seed=seed
+    )
+    return Trainer(run, callbacks=callbacks, progress=progress).fit(training)
+
+
+def make_training(
+    data: SpatialPatchData,
+    objective: str | MIMObjective | ContrastiveObjective,
+    *,
+    model: nn.Module | None = None,
+    learning_rate: float | None = None,
+    steps: int | None = None,
+    batch_size: int = 48,
+    seed: int = 0,
+) -> MIMTraining:
+    """Return the training that :func:`train` runs; raises as it does."""
     loss = _named(objective) if isinstance(objective, str) else objective
     usual_rate, usual_steps = loss.USUAL
-    training = MIMTraining(
+    return MIMTraining(
         OneLayerMIM(data) if model is None else model,
         data,
         loss,
@@ -180,7 +197,6 @@ def train(
         batch_size=batch_size,
         seed=seed,
     )
-    return Trainer(run, callbacks=callbacks, progress=progress).fit(training)
 
 
 def _named(name: str) -> MIMObjective | ContrastiveObjective:
