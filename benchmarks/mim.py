@@ -3,7 +3,7 @@
     python benchmarks/mim.py theory      # A1 to A7: 36 and 64 patches, both signs of the gap, 5 seeds; some minutes, resumable
     python benchmarks/mim.py digits      # a tiny ViTMAE and a contrastive ViT, 5 seeds; some minutes a seed, resumable
     python benchmarks/mim.py stream      # 1,000 images through a ViT of the base size; ten minutes
-    python benchmarks/mim.py write       # benchmarks/mim.md and docs/images/mim-*.png from the results of the others
+    python benchmarks/mim_page.py       # benchmarks/mim.md and docs/images/mim-*.png from the results of the others
 
 Results lie in runs/mim. One thread.
 """
@@ -198,7 +198,7 @@ def peak_memory() -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["theory", "digits", "stream", "write"])
+    parser.add_argument("what", choices=["theory", "digits", "stream"])
     parser.add_argument("--out", type=Path, default=Path("runs/mim"))
     options = parser.parse_args()
     torch.set_num_threads(1)

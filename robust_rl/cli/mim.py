@@ -1,13 +1,15 @@
-"""``robust-rl mim simulate``."""
+"""``robust-rl mim simulate`` and ``robust-rl mim diversity``."""
 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from robust_rl.cli import options
+from robust_rl.training import Figure, RunDirectory, Section, write_json
 
 app = typer.Typer(no_args_is_help=True, help="What patches attend to in masked image modelling, predicted and measured.")
 
@@ -20,12 +22,12 @@ Clusters = Annotated[int, typer.Option("--clusters", help="Kinds of images, each
 Layout = Annotated[str, typer.Option("--layout", help="`connected` areas, or `scattered` patches.")]
 Keys = Annotated[str, typer.Option("--keys", help="Whether hidden patches are keys: `all` or `visible`.")]
 Steps = Annotated[int | None, typer.Option("--steps", help="Steps of gradient descent. Default: 800, or 600 if contrastive.")]
+Model = Annotated[str, typer.Option("--model", help="Folder of a transformers vision model, or its name on the hub.")]
+Images = Annotated[Path, typer.Option("--images", help="Folder of pictures.")]
+Measures = Annotated[list[str], typer.Option("--measure", help="cos, nmi, jsd, entropy, distance or rank; repeat for more.")]
+Limit = Annotated[int | None, typer.Option("--limit", help="Pictures at most, by name. Default: all.")]
+BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Pictures at a time.")]
 Rate = Annotated[float | None, typer.Option("--learning-rate", help="Default: 1, or 50 if contrastive.")]
-
-
-@app.callback()
-def mim() -> None:
-    """Keep ``simulate`` a command of its own."""
 
 
 @app.command()
@@ -61,3 +63,41 @@ def simulate(
         options.print_json(done.summary() | {"run": str(done.run.path), "report": page})
     else:
         options.console.print(f"{done}\nreport: {page}", markup=False)
+
+
+@app.command()
+def diversity(
+    model: Model,
+    images: Images,
+    measure: Measures = ["cos", "nmi", "distance"],  # noqa: B006 (typer copies it)
+    limit: Limit = None,
+    batch_size: BatchSize = 1,
+    out: options.Out = None,
+    json: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
+    """Measure how alike the attention of different patches is, layer by layer, on a folder of pictures.
+
+    robust-rl mim diversity --model vit-mae-base --images photos
+    """
+    from robust_rl.extras.mim import compare
+    from robust_rl.extras.mim.folders import image_batches, image_files, load_vision_model
+
+    files, network = image_files(images, limit), load_vision_model(model)
+    batches = image_batches(files, network, model, batch_size)
+    found = compare({Path(model).name: network}, batches, measures=measure, patch_size=network.config.patch_size)
+    run = RunDirectory(out) if out else RunDirectory.create(name=options.run_name("mim-diversity", Path(model).name))
+    run.start({"model": model, "images": images, "count": len(files)}, command="robust-rl mim diversity")
+    run.result.mkdir(exist_ok=True)
+    write_json(run.result / "diversity.json", {"rows": found.rows()})
+    text = f"{len(files)} pictures; mean over heads and pictures, dots are heads."
+    page = options.illustrated(
+        lambda: run.report("Attention diversity", [Section(Path(model).name, text, [Figure(found.plot()), found.table()])])
+    )
+    run.finish()
+    if json:
+        options.print_json({"rows": found.rows(), "pictures": len(files), "run": str(run.path), "report": page})
+    else:
+        rows = found.rows()
+        options.print_records([{k: f"{v:.4g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows], False)
+        options.console.print(f"report: {page}", markup=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,9 +32,15 @@ class AttentionComparison:
     found: Mapping[str, Mapping[str, Diversity]]
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return one record a model, measure and layer: mean over heads and images, and the standard error over images."""
+        """Return one record a model, measure and layer: mean over heads and images, and its standard error, None for one image."""
         return [
-            {"model": model, "measure": measure, "layer": layer, "mean": float(mean), "standard_error": float(error)}
+            {
+                "model": model,
+                "measure": measure,
+                "layer": layer,
+                "mean": float(mean),
+                "standard_error": float(error) if np.isfinite(error) else None,
+            }
             for model, measures in self.found.items()
             for measure, diversity in measures.items()
             for layer, mean, error in zip(diversity.layers, *diversity.by_layer(), strict=True)
@@ -82,7 +88,7 @@ class AttentionComparison:
 
 def compare(
     models: Mapping[str, nn.Module],
-    images: Tensor,
+    images: Tensor | Iterable[Tensor],
     *,
     measures: Sequence[str] = ("cos", "nmi", "entropy", "distance"),
     prefix_tokens: int | None = None,
@@ -98,7 +104,7 @@ def compare(
     models
         Name -> model.
     images
-        What all of them take, a batch in the first dimension.
+        What all of them take, a batch in the first dimension; or batches of it that can be gone through once for each model.
     measures, patch_size, grid
         As :func:`~robust_rl.extras.mim.attention_diversity` takes them.
     prefix_tokens
@@ -109,12 +115,12 @@ def compare(
     Raises
     ------
     InvalidArgumentError
-        There is no model, image or measure, or as the functions above raise.
+        There is no model, measure or image, or as the functions above raise.
     UnknownNameError
         No measure of that name.
     """
-    if not models or not len(images) or not measures:
-        raise InvalidArgumentError(f"{len(models)} models, {len(images)} images, {len(measures)} measures; give one of each")
+    if not models or not measures:
+        raise InvalidArgumentError(f"{len(models)} models, {len(measures)} measures; give one of each at least")
     found = {}
     for name, model in models.items():
         prefix = prefix_tokens_of(model) if prefix_tokens is None else prefix_tokens

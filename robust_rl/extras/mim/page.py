@@ -78,10 +78,11 @@ def phases(courses: Mapping[str, Sequence[Mapping[str, Any]]]) -> Any:
     return canvas
 
 
-def map_course(snapshots: Mapping[int, Mapping[str, NDArray[Any]]]) -> Any:
-    """Return a matplotlib figure of attention maps: a row a patch, a column a step."""
+def map_course(snapshots: Mapping[int, Mapping[str, NDArray[Any]]], canvas: Any = None) -> Any:
+    """Return a matplotlib figure of attention maps, or draw them into one: a row a patch, a column a step."""
     queries = next(iter(snapshots.values()))["queries"]
-    canvas = _canvas(figsize=(1.5 * len(snapshots) + 0.6, 1.6 * len(queries) + 0.3))
+    if canvas is None:
+        canvas = _canvas(figsize=(1.5 * len(snapshots) + 0.6, 1.6 * len(queries) + 0.3))
     grid = canvas.subplots(len(queries), len(snapshots), squeeze=False)
     for j, (step, found) in enumerate(snapshots.items()):
         for axes, query in zip(grid[:, j], queries, strict=True):

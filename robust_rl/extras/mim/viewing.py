@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,7 +18,7 @@ Forward = Callable[[Any, Tensor], Any]
 
 
 def attention_maps(
-    model: nn.Module, images: Tensor, *, batch_size: int = 1, forward: Forward | None = None
+    model: nn.Module, images: Tensor | Iterable[Tensor], *, batch_size: int = 1, forward: Forward | None = None
 ) -> Iterator[dict[str, Tensor]]:
     """Yield the attention maps of images, batch by batch: layer's name -> (B, H, T, T).
 
@@ -30,9 +30,10 @@ def attention_maps(
     model
         Whatever :func:`~robust_rl.extras.mim.capture_attention` knows.
     images
-        What the model takes, a batch in the first dimension: pixels, or patches (B, P, d) for a one-layer model.
+        What the model takes, a batch in the first dimension: pixels, or patches (B, P, d) for a one-layer model. Or batches of
+        it, of which one is held at a time.
     batch_size
-        Images at a time. Memory grows with it, and not with the number of images.
+        Images at a time, if ``images`` is one tensor. Memory grows with it, and not with the number of images.
     forward
         ``forward(model, batch)`` instead of the above.
 
@@ -45,7 +46,7 @@ def attention_maps(
         raise InvalidArgumentError(f"batch_size is {batch_size}; it must be at least 1")
     target = getattr(model, "vit", model) if _is_vit_mae(model) and forward is None else model
     run = forward or _forward_of(target)
-    for batch in images.split(batch_size):
+    for batch in images.split(batch_size) if isinstance(images, Tensor) else images:
         with evaluating(target), torch.no_grad(), capture_attention(target) as maps:
             run(target, batch)
         yield maps

@@ -338,6 +338,10 @@ def test_compare_models_of_different_libraries():
     assert compare({"plain": Plain()}, IMAGES, prefix_tokens=0).table().columns[0] == "model"
     with pytest.raises(InvalidArgumentError, match="0 models"):
         compare({}, IMAGES)
+    batches = compare({"ViT": models["ViT"]}, [IMAGES[:2], IMAGES[2:]], measures=("cos",)).found["ViT"]["cos"]
+    assert np.allclose(batches.per_image, found.found["ViT"]["cos"].per_image, atol=1e-6)
+    with pytest.raises(InvalidArgumentError, match="no batch"):
+        compare(models, iter([IMAGES]), measures=("cos",))  # which the first model used up
 
 
 def test_a_comparison_is_drawn_and_framed():

@@ -1,4 +1,4 @@
-"""``robust-rl mim simulate`` from a sign of the gap to a page, in this process."""
+"""``robust-rl mim``, in this process: from a sign of the gap to a page, and from two folders to a table."""
 
 import json
 
@@ -11,8 +11,9 @@ pytest.importorskip("matplotlib")
 import torch
 
 from robust_rl.cli import app
-from robust_rl.errors import FileFormatError, RobustRLError
-from robust_rl.extras.mim import SpatialPatchData, gap_sizes, simulate
+from robust_rl.errors import FileFormatError, InvalidArgumentError, RobustRLError
+from robust_rl.extras.mim import SpatialPatchData, compare, gap_sizes, simulate
+from robust_rl.extras.mim.folders import image_batches, image_files, load_vision_model
 from robust_rl.extras.mim.snapshots import choose_scene, load_snapshots
 from robust_rl.training import RunDirectory
 
@@ -23,8 +24,8 @@ SHORT = ["--patches", "16", "--clusters", "2", "--steps", "12", "--json"]
 def command(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
 
-    def run(*arguments):
-        app(["mim", "simulate", *arguments], standalone_mode=False)
+    def run(*arguments, name="simulate"):
+        app(["mim", name, *arguments], standalone_mode=False)
         return capsys.readouterr().out
 
     return run
@@ -98,3 +99,69 @@ def test_a_scene_asks_hidden_patches_with_visible_mates():
         assert mask[p]
         assert bool((~mask & (area == area[p])).any())
     assert torch.equal(choose_scene(data, seed=3).mask, scene.mask)
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """A tiny ViTMAE that says how it wants its pixels, and pictures of two kinds in two sizes."""
+    transformers = pytest.importorskip("transformers")
+    from PIL import Image
+
+    config = transformers.ViTMAEConfig(
+        image_size=8,
+        patch_size=2,
+        num_channels=1,
+        hidden_size=8,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=16,
+    )
+    transformers.ViTMAEModel(config).save_pretrained(tmp_path / "model")
+    (tmp_path / "model/preprocessor_config.json").write_text('{"image_mean": [0.25], "image_std": [2.0]}')
+    (tmp_path / "pictures/more").mkdir(parents=True)
+    pixels = np.random.default_rng(0).integers(256, size=(8, 8, 3), dtype=np.uint8)
+    Image.fromarray(pixels[..., 0]).save(tmp_path / "pictures/a.png")
+    Image.fromarray(pixels).resize((20, 12)).save(tmp_path / "pictures/more/b.JPG")
+    (tmp_path / "pictures/notes.txt").write_text("no picture")
+    return pixels
+
+
+def test_diversity_of_a_folder_is_that_of_its_pictures(folders, command, tmp_path):
+    given = ["--model", "model", "--images", "pictures", "--measure", "cos", "--measure", "distance", "--json", "--out", "run"]
+    result = json.loads(command(*given, name="diversity"))
+    assert result["pictures"] == 2
+    assert [(row["measure"], row["layer"]) for row in result["rows"]] == [
+        (measure, f"layers.{i}.attention") for measure in ("cos", "distance") for i in range(2)
+    ]
+    assert "data:image/svg+xml" in (tmp_path / "run/result/report.html").read_text()
+    assert json.loads((tmp_path / "run/result/diversity.json").read_text())["rows"] == result["rows"]
+    model = load_vision_model("model")
+    batches = list(image_batches(image_files(tmp_path / "pictures"), model, "model", batch_size=2))
+    assert [batch.shape for batch in batches] == [(2, 1, 8, 8)]
+    assert torch.allclose(batches[0][0, 0], torch.tensor((folders[..., 0] / 255 - 0.25) / 2.0, dtype=torch.float32))
+    found = compare({"model": model}, batches, measures=("cos",)).rows()
+    assert [row["mean"] for row in found] == pytest.approx([row["mean"] for row in result["rows"][:2]], abs=1e-6)
+    one = command(*given[:-3], "--limit", "1", "--out", "one", name="diversity")
+    assert "layers.1.attention" in one
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"--model": "pictures"}, "cannot load pictures"),
+        ({"--images": "model"}, "no folder with pictures"),
+        ({"--limit": "0"}, "limit is 0"),
+        ({"--measure": "cosine"}, "known are cos"),
+    ],
+)
+def test_what_cannot_be_measured_is_told(changed, message, folders, command, tmp_path):
+    given = {"--model": "model", "--images": "pictures"} | changed
+    with pytest.raises(RobustRLError, match=message):
+        command(*(word for pair in given.items() for word in pair), name="diversity")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_file_that_is_no_picture_is_named(folders, command, tmp_path):
+    (tmp_path / "pictures/broken.png").write_bytes(b"nothing")
+    with pytest.raises(InvalidArgumentError, match=r"broken\.png"):
+        command("--model", "model", "--images", "pictures", name="diversity")

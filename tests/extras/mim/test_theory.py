@@ -18,6 +18,7 @@ from robust_rl.extras.mim import (
     OneLayerMIM,
     SpatialPatchData,
     attention_report,
+    gap_sizes,
     random_masks,
     train,
 )
@@ -292,9 +293,9 @@ def test_training_is_checked_at_the_door():
 # predictions
 
 
-def masked_autoencoding(gap, seed, n_patches=36, sizes=None, keys="all", **options):
-    data = SpatialPatchData(n_patches, 3, *(sizes or SIZES[gap]), seed=seed)
-    training = MIMTraining(OneLayerMIM(data, keys=keys), data, MIMObjective(), seed=seed, **options)
+def masked_autoencoding(gap, seed, n_patches=36, keys="all", layout="scattered"):
+    data = SpatialPatchData(n_patches, 3, *gap_sizes(gap, n_patches), layout=layout, seed=seed)
+    training = MIMTraining(OneLayerMIM(data, keys=keys), data, MIMObjective(), seed=seed)
     return history(training), attention_report(training.model, data, seed=100 + seed)
 
 
@@ -331,12 +332,27 @@ def test_predictions(gap):
     check_contrastive(contrastive(gap, 0))
 
 
+def test_contrastive_rows_are_the_same_by_symmetry():
+    """With the mean over patches as representation no row differs from another, if none did at first; whatever the data."""
+    data = small()
+    model = train(data, ContrastiveObjective(detach=False), steps=20).model
+    assert torch.allclose(model.Q[data.dim :], model.Q[data.dim :][:1].expand(9, -1), atol=1e-10)
+    assert model.phi().abs().max() > 0.1
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(1, 5))
 @pytest.mark.parametrize("gap", SIZES)
 def test_predictions_over_seeds(gap, seed):
     check_masked_autoencoding(gap, *masked_autoencoding(gap, seed))
+    check_masked_autoencoding(gap, *masked_autoencoding(gap, seed, layout="connected"))
     check_contrastive(contrastive(gap, seed))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("gap", SIZES)
+def test_predictions_with_64_patches(gap):
+    check_masked_autoencoding(gap, *masked_autoencoding(gap, 0, n_patches=64))
 
 
 @pytest.mark.slow
