@@ -126,7 +126,8 @@ def contrastive(n_patches: int, gap: str, seed: int, spread: float = 0.0) -> dic
 # digits
 
 
-EPOCHS, HELD_OUT = 100, 450
+EPOCHS = {"mae": 150, "contrastive": 60}
+HELD_OUT = 450
 MEASURES = ("cos", "nmi", "entropy", "distance", "rank")
 
 
@@ -141,8 +142,8 @@ def digit_models(seed: int) -> dict[str, Any]:
     images, labels = digit_images()
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
     held_out, seen = order[:HELD_OUT], order[HELD_OUT:]
-    mae, mae_course = train_mae(images[seen], EPOCHS, seed)
-    other, other_course = train_contrastive(images[seen], EPOCHS, seed)
+    mae, mae_course = train_mae(images[seen], EPOCHS["mae"], seed)
+    other, other_course = train_contrastive(images[seen], EPOCHS["contrastive"], seed)
     models = {"masked autoencoder": mae, "contrastive": other, "untrained": untrained_vit(seed)}
     found = compare(models, images[held_out], measures=MEASURES, patch_size=2.0, batch_size=64)
     probes = {name: probe(model, images, labels, seen, held_out) for name, model in models.items()}

@@ -65,9 +65,9 @@ So the collapse needs a small start: differences between rows that are there at 
 ## Two layers on digits
 
 scikit-learn's 1,797 digits of 8 x 8 pixels as 16 patches, {seen} to learn from and {held_out} to measure on; two layers of
-four heads, width 32, {epochs} epochs of AdamW, {seeds} seeds. transformers' ViTMAE hides three quarters of the patches while
-it learns, and sees whole images here. The contrastive ViT tells images apart by shifted, fainter or stronger, noisy views.
-Mean over heads and images for each seed; mean over seeds, and their range. The theory covers one layer and says nothing on
+four heads, width 32, AdamW, {seeds} seeds. transformers' ViTMAE hides half of the patches while it learns ({mae} epochs), and
+sees whole images here. The contrastive ViT tells images apart by two views, shifted, fainter or stronger, with noise
+({contrastive} epochs). Mean over heads and images for each seed; mean over seeds, and their range. The theory covers one layer and says nothing on
 this: no threshold was set.
 
 {digits}
@@ -285,7 +285,7 @@ def main() -> None:
     measured, probes, verdict = digits(out)
     page = PAGE.format(
         predictions=predictions(out), variants=variants(out), random=random_starts(out), digits=measured, probes=probes,
-        verdict=verdict, stream=peaks, seconds=seconds, seen=1797 - mim.HELD_OUT, held_out=mim.HELD_OUT, epochs=mim.EPOCHS,
+        verdict=verdict, stream=peaks, seconds=seconds, seen=1797 - mim.HELD_OUT, held_out=mim.HELD_OUT, **mim.EPOCHS,
         seeds=len(load(out, "digits")), whole=1000 * 12 * 12 * 197**2 * 4 / 2**30,
     )  # fmt: skip
     (ROOT / "benchmarks/mim.md").write_text(page)

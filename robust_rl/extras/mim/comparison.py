@@ -32,7 +32,7 @@ class AttentionComparison:
     found: Mapping[str, Mapping[str, Diversity]]
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return one record a model, measure and layer: mean over heads and images, and its standard error, None for one image."""
+        """Return one record a model, measure and layer: mean over heads and images; standard error, None for one image."""
         return [
             {
                 "model": model,

@@ -1,13 +1,14 @@
 """Two small vision transformers on scikit-learn's digits: a masked autoencoder, and one that tells images apart.
 
 Both see 8 x 8 pixels as 16 patches and have two layers of four heads. The masked autoencoder is transformers' ViTMAE (He et
-al. 2022, arXiv:2111.06377) with three quarters of the patches hidden. The other is transformers' ViT with InfoNCE between two
+al. 2022, arXiv:2111.06377) with half of the patches hidden. The other is transformers' ViT with InfoNCE between two
 views of an image, at temperature 0.2, on the mean over patches and a projection (Chen et al. 2020, arXiv:2002.05709). The theory
 covers one layer alone: what two layers do is what there is to see.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -17,14 +18,15 @@ from torch.nn.functional import cross_entropy, normalize, pad
 
 from robust_rl.training.optional import require
 
+WIDTH = 32
 ENCODER = {
-    "image_size": 8, "patch_size": 2, "num_channels": 1, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
-    "intermediate_size": 64,
+    "image_size": 8, "patch_size": 2, "num_channels": 1, "hidden_size": WIDTH, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "intermediate_size": 64, "initializer_range": 0.2,
 }  # fmt: skip
 DECODER = {
-    "decoder_hidden_size": 32, "decoder_num_hidden_layers": 1, "decoder_num_attention_heads": 4, "decoder_intermediate_size": 64,
+    "decoder_hidden_size": WIDTH, "decoder_num_hidden_layers": 1, "decoder_num_attention_heads": 4, "decoder_intermediate_size": 64,
 }  # fmt: skip
-BATCH, RATE, TEMPERATURE = 128, 2e-3, 0.2
+BATCH, RATE, TEMPERATURE = 64, 5e-3, 0.2
 
 
 def digit_images() -> tuple[Tensor, Tensor]:
@@ -65,8 +67,9 @@ def train_mae(images: Tensor, epochs: int, seed: int = 0) -> tuple[Any, list[flo
     transformers = require("transformers", "robust-rl[mim]")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        config = transformers.ViTMAEConfig(**ENCODER, **DECODER, mask_ratio=0.75)
+        config = transformers.ViTMAEConfig(**ENCODER, **DECODER, mask_ratio=0.5)
         model = transformers.ViTMAEForPreTraining._from_config(config, attn_implementation="eager")
+        _place(model)
         return model, _descend(model, images, epochs, lambda batch: model(batch).loss)
 
 
@@ -81,8 +84,7 @@ def train_contrastive(images: Tensor, epochs: int, seed: int = 0) -> tuple[Any, 
     model = untrained_vit(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        width = ENCODER["hidden_size"]
-        projection = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+        projection = nn.Sequential(nn.Linear(WIDTH, 2 * WIDTH), nn.GELU(), nn.Linear(2 * WIDTH, WIDTH))
 
         def loss(batch: Tensor) -> Tensor:
             first, second = (normalize(projection(patch_mean(model(view(batch)))), dim=1) for _ in range(2))
@@ -90,6 +92,24 @@ def train_contrastive(images: Tensor, epochs: int, seed: int = 0) -> tuple[Any, 
             return (cross_entropy(similarity, target) + cross_entropy(similarity.T, target)) / 2
 
         return model, _descend(nn.ModuleList([model, projection]), images, epochs, loss)
+
+
+@torch.no_grad()
+def _place(model: Any) -> None:
+    """Tell a new ViTMAE where patches are, as He et al. do: transformers 5.23 leaves positions, class and mask tokens at zero."""
+    embeddings, decoder = model.vit.embeddings, model.decoder
+    for table in (embeddings.position_embeddings, decoder.decoder_pos_embed):
+        table[0, 1:] = sine_positions(math.isqrt(table.shape[1] - 1), table.shape[2])
+    for token in (embeddings.cls_token, decoder.mask_token):
+        token.normal_(std=model.config.initializer_range)
+
+
+def sine_positions(side: int, width: int) -> Tensor:
+    """Return sines and cosines of rows and columns at width / 4 frequencies, (side^2, width)."""
+    frequency = 10_000 ** -(torch.arange(width // 4) / (width // 4))
+    row, column = torch.cartesian_prod(torch.arange(side), torch.arange(side)).T
+    angles = [place[:, None] * frequency for place in (row, column)]
+    return torch.cat([turn for angle in angles for turn in (angle.sin(), angle.cos())], 1)
 
 
 def view(images: Tensor) -> Tensor:

@@ -85,12 +85,11 @@ def normalisation(folder: Path, channels: int) -> tuple[Tensor, Tensor]:
 
 
 def _pixels(path: Path, size: int, channels: int) -> Tensor:
-    from PIL import Image, UnidentifiedImageError
-
+    pillow = require("PIL.Image", "robust-rl[mim]")
     try:
-        with Image.open(path) as picture:
-            shown = picture.convert("L" if channels == 1 else "RGB").resize((size, size), Image.Resampling.BICUBIC)
-    except (OSError, UnidentifiedImageError) as error:
+        with pillow.open(path) as picture:
+            shown = picture.convert("L" if channels == 1 else "RGB").resize((size, size), pillow.Resampling.BICUBIC)
+    except OSError as error:
         raise InvalidArgumentError(f"cannot read {path} as a picture: {error}") from error
     flat = torch.frombuffer(bytearray(shown.tobytes()), dtype=torch.uint8)
     return flat.view(size, size, channels).permute(2, 0, 1).float() / 255

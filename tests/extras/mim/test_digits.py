@@ -9,7 +9,15 @@ pytest.importorskip("sklearn")
 import torch
 
 from robust_rl.extras.mim import compare
-from robust_rl.extras.mim.digits import digit_images, patch_mean, train_contrastive, train_mae, untrained_vit, view
+from robust_rl.extras.mim.digits import (
+    digit_images,
+    patch_mean,
+    sine_positions,
+    train_contrastive,
+    train_mae,
+    untrained_vit,
+    view,
+)
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +34,19 @@ def test_views_are_the_image_moved(images):
     ink = [(shift + 1).flatten(1) for shift in moved]
     likeness = torch.stack([torch.cosine_similarity((seen + 1)[:, :, 1:-1, 1:-1].flatten(1), one) for one in ink])
     assert likeness.max(0).values.min() > 0.97
+
+
+def test_a_new_vit_mae_knows_where_patches_are(images):
+    """transformers 5.23 alone leaves all positions at zero, so that a hidden patch is filled in with the mean of all places."""
+    model, _ = train_mae(images, 0)
+    for table in (model.vit.embeddings.position_embeddings, model.decoder.decoder_pos_embed):
+        assert torch.equal(table[0, 1:], sine_positions(4, 32))
+    assert model.vit.embeddings.cls_token.std() > 0.1
+    apart = torch.cdist(sine_positions(4, 32), sine_positions(4, 32)).numpy()
+    assert (apart + 9 * np.eye(16)).min() > 0.5
+    assert apart[0, 1] == pytest.approx(apart[5, 6], abs=1e-5)
+    assert apart[0, 4] == pytest.approx(apart[0, 1], abs=1e-5), "rows and columns alike"
+    assert apart[0, 15] > apart[0, 5] > apart[0, 1]
 
 
 def test_both_train_and_are_compared(images):
