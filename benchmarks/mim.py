@@ -174,19 +174,23 @@ def stream(out: Path, images: int = 1000) -> None:
     from transformers import ViTConfig, ViTModel
 
     torch.manual_seed(0)
-    model = ViTModel._from_config(ViTConfig(), attn_implementation="eager", add_pooling_layer=False)
+    model = ViTModel._from_config(ViTConfig(), dtype=torch.bfloat16, attn_implementation="eager", add_pooling_layer=False)
     peaks: list[list[float]] = [[0, peak_memory()]]
     started = time.perf_counter(), time.process_time()
 
-    def maps() -> Iterator[dict[str, Tensor]]:
+    def batches() -> Iterator[Tensor]:
         generator = torch.Generator().manual_seed(0)
-        for count in range(1, images + 1):
-            yield from attention_maps(model, torch.randn(1, 3, 224, 224, generator=generator))
-            if count in (1, 2, 5, 10, 20, 50) or count % 100 == 0:
-                peaks.append([count, peak_memory()])
-                print(count, f"{peaks[-1][1]:.0f} MiB", f"{time.process_time() - started[1]:.0f} s", flush=True)
+        for count in range(images):
+            if count in (1, 2, 5, 10, 20, 50) or (count and count % 100 == 0):
+                note(count)
+            yield torch.randn(1, 3, 224, 224, generator=generator).bfloat16()
+        note(images)
 
-    found = attention_diversity(maps())
+    def note(count: int) -> None:
+        peaks.append([count, peak_memory()])
+        print(count, f"{peaks[-1][1]:.0f} MiB", f"{time.process_time() - started[1]:.0f} s", flush=True)
+
+    found = attention_diversity(attention_maps(model, batches()))
     mean, error = found.by_layer()
     times = {"clock": time.perf_counter() - started[0], "processor": time.process_time() - started[1]}
     write_json(out / "stream.json", {"peaks": peaks, "mean": mean.tolist(), "error": error.tolist()} | times)
