@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -108,7 +109,7 @@ def compare(
     measures, patch_size, grid
         As :func:`~robust_rl.extras.mim.attention_diversity` takes them.
     prefix_tokens
-        None: what each model says.
+        None: what each model says, timm's by a number, transformers' by the sizes of images and patches.
     batch_size, forward
         As :func:`~robust_rl.extras.mim.viewing.attention_maps` takes them.
 
@@ -123,7 +124,10 @@ def compare(
         raise InvalidArgumentError(f"{len(models)} models, {len(measures)} measures; give one of each at least")
     found = {}
     for name, model in models.items():
-        prefix = prefix_tokens_of(model) if prefix_tokens is None else prefix_tokens
         maps = attention_maps(model, images, batch_size=batch_size, forward=forward)
-        found[name] = diversities(maps, measures, prefix_tokens=prefix, patch_size=patch_size, grid=grid)
+        first = next(maps, None)
+        if first is None:
+            raise InvalidArgumentError(f"there are no images for {name}")
+        prefix = prefix_tokens_of(model, next(iter(first.values())).shape[-1]) if prefix_tokens is None else prefix_tokens
+        found[name] = diversities(chain([first], maps), measures, prefix_tokens=prefix, patch_size=patch_size, grid=grid)
     return AttentionComparison(found)

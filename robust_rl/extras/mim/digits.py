@@ -24,7 +24,8 @@ ENCODER = {
     "intermediate_size": 64, "initializer_range": 0.2,
 }  # fmt: skip
 DECODER = {
-    "decoder_hidden_size": WIDTH, "decoder_num_hidden_layers": 1, "decoder_num_attention_heads": 4, "decoder_intermediate_size": 64,
+    "decoder_hidden_size": WIDTH, "decoder_num_hidden_layers": 1, "decoder_num_attention_heads": 4,
+    "decoder_intermediate_size": 64,
 }  # fmt: skip
 BATCH, RATE, TEMPERATURE = 64, 5e-3, 0.2
 

@@ -31,13 +31,12 @@ class Roles:
         areas = data.areas
         target = torch.arange(data.n_areas).expand(*areas.shape, -1)
         fp = _by_role(areas[..., None], target)  # role -> (K, P, N)
-        pp = {name: pairs & ~torch.eye(data.n_patches, dtype=torch.bool) for name, pairs in _by_role(
-            areas[..., None], areas[:, None].expand(-1, data.n_patches, -1)
-        ).items()}  # fmt: skip
-        weights = {f"phi/{name}": pairs.transpose(0, 1).flatten() for name, pairs in fp.items() if pairs.any()}
-        self._phi = _Means(weights)
-        weights = {f"upsilon/{name}": pairs.sum(0).flatten() for name, pairs in pp.items() if pairs.any()}
-        self._upsilon = _Means(weights | {"upsilon/self": torch.eye(data.n_patches).flatten()})
+        pp = _by_role(areas[..., None], areas[:, None].expand(-1, data.n_patches, -1))  # role -> (K, P, P)
+        itself = torch.eye(data.n_patches, dtype=torch.bool)
+        self._phi = _Means({f"phi/{name}": pairs.transpose(0, 1) for name, pairs in fp.items()})
+        self._upsilon = _Means(
+            {f"upsilon/{name}": (pairs & ~itself).sum(0) for name, pairs in pp.items()} | {"upsilon/self": itself}
+        )
 
     def means(self, model: nn.Module) -> dict[str, float]:
         """Return the mean of each role, for a model with ``phi()`` and ``upsilon()``."""
@@ -46,11 +45,12 @@ class Roles:
 
 
 class _Means:
-    """Weighted means of the entries of one array, all in one product."""
+    """Weighted means of the entries of one array, all in one product; roles that nobody plays are left out."""
 
     def __init__(self, weights: dict[str, Tensor]) -> None:
+        weights = {name: weight.flatten().double() for name, weight in weights.items() if weight.any()}
         self.names = list(weights)
-        self.matrix = torch.stack([weight.double() / weight.sum() for weight in weights.values()])
+        self.matrix = torch.stack([weight / weight.sum() for weight in weights.values()])
 
     def __call__(self, array: Tensor) -> dict[str, float]:
         return dict(zip(self.names, (self.matrix @ array.flatten().double()).tolist(), strict=True))

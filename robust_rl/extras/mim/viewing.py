@@ -23,7 +23,7 @@ def attention_maps(
     """Yield the attention maps of images, batch by batch: layer's name -> (B, H, T, T).
 
     The model is in evaluation mode while it runs, and no gradients are kept. A transformers ViTMAE sees whole images, in
-    their own order, and its decoder is left out. A one-layer model of this package sees images with half of the patches hidden.
+    their own order, and its decoder is left out. A one-layer model of this package sees images with the same half hidden.
 
     Parameters
     ----------
@@ -64,8 +64,8 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def prefix_tokens_of(model: Any) -> int:
-    """Return how many tokens come before the patches.
+def prefix_tokens_of(model: Any, tokens: int) -> int:
+    """Return how many of the tokens in a model's maps come before the patches.
 
     Raises
     ------
@@ -76,9 +76,13 @@ def prefix_tokens_of(model: Any) -> int:
         return 0
     if hasattr(model, "num_prefix_tokens"):  # timm
         return int(model.num_prefix_tokens)
-    if type(model).__module__.split(".")[0] == "transformers":
-        return 1 + int(getattr(model.config, "num_register_tokens", 0))
-    raise InvalidArgumentError(f"{type(model).__name__} doesn't say how many tokens come before its patches; give prefix_tokens")
+    config = getattr(model, "config", None)
+    size, patch = (getattr(config, name, None) for name in ("image_size", "patch_size"))
+    if isinstance(size, int) and isinstance(patch, int) and tokens >= (size // patch) ** 2:  # transformers
+        return tokens - (size // patch) ** 2
+    raise InvalidArgumentError(
+        f"{type(model).__name__} doesn't say how many of its {tokens} tokens come before the patches; give prefix_tokens"
+    )
 
 
 def _forward_of(model: Any) -> Forward:
@@ -88,7 +92,8 @@ def _forward_of(model: Any) -> Forward:
 
 
 def _half_hidden(model: Any, batch: Tensor) -> None:
-    model(batch, random_masks(len(batch), batch.shape[1], 0.5, torch.Generator().manual_seed(0)).to(batch.device))
+    mask = random_masks(1, batch.shape[1], 0.5, torch.Generator().manual_seed(0)).to(batch.device)
+    model(batch, mask.expand(len(batch), -1))
 
 
 def _is_vit_mae(model: Any) -> bool:

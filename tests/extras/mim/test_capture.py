@@ -264,8 +264,12 @@ def test_one_layer_models_are_captured(form):
     with capture_attention(model) as maps:
         _, attn = model(x, mask)
     assert torch.equal(maps["attention"][:, 0], attn)
-    (stream,) = attention_maps(model, x, batch_size=4)
-    assert torch.equal(stream["attention"], maps["attention"])
+    (whole,) = attention_maps(model, x, batch_size=4)
+    for i, one in enumerate(attention_maps(model, x)):
+        assert torch.allclose(one["attention"][0], whole["attention"][i], atol=1e-6), "images don't see each other"
+    with torch.no_grad():
+        hidden = random_masks(1, 9, 0.5, torch.Generator().manual_seed(0)).expand(4, -1)
+        assert torch.equal(whole["attention"][:, 0], model(x, hidden)[1])
 
 
 def test_dropout_is_told():
@@ -312,8 +316,8 @@ def test_masked_maps_go_back_to_the_numbers_of_patches():
     assert torch.allclose((found / found.sum(-1, keepdim=True)).double(), expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", ["Dinov2Model", "DeiTModel", "IJepaModel"])
-def test_other_vision_transformers_of_transformers(kind):
+@pytest.mark.parametrize(("kind", "prefix"), [("Dinov2Model", 1), ("DeiTModel", 2), ("IJepaModel", 0)])
+def test_other_vision_transformers_of_transformers(kind, prefix):
     model = of_transformers(kind)
     with torch.no_grad(), capture_attention(model) as maps:
         model(IMAGES)
@@ -322,6 +326,8 @@ def test_other_vision_transformers_of_transformers(kind):
     assert len(maps) == 2
     for found, attention in zip(maps.values(), expected, strict=True):
         assert torch.equal(found, attention)
+    alone = attention_diversity(expected, prefix_tokens=prefix)
+    assert np.allclose(compare({kind: model}, IMAGES).found[kind]["cos"].per_image, alone.per_image, atol=1e-6)
 
 
 def test_compare_models_of_different_libraries():
@@ -340,7 +346,7 @@ def test_compare_models_of_different_libraries():
         compare({}, IMAGES)
     batches = compare({"ViT": models["ViT"]}, [IMAGES[:2], IMAGES[2:]], measures=("cos",)).found["ViT"]["cos"]
     assert np.allclose(batches.per_image, found.found["ViT"]["cos"].per_image, atol=1e-6)
-    with pytest.raises(InvalidArgumentError, match="no batch"):
+    with pytest.raises(InvalidArgumentError, match="no images for ViTMAE"):
         compare(models, iter([IMAGES]), measures=("cos",))  # which the first model used up
 
 
