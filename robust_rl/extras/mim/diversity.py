@@ -131,12 +131,16 @@ def diversities(
         if tuple(layers) != names:
             raise InvalidArgumentError(f"a batch has layers {', '.join(layers)}, the ones before had {', '.join(names)}")
         for image in range(len(next(iter(layers.values())))):
-            maps = [patch_maps(layer[image], prefix_tokens, renormalize) for layer in layers.values()]
-            for measure in measures:
-                values[measure].append(_heads([_measured(a, measure, patch_size, grid) for a in maps]))
+            found: list[list[NDArray[np.float64]]] = [[] for _ in measures]  # measure -> layer -> (H,)
+            for layer in layers.values():
+                maps = patch_maps(layer[image], prefix_tokens, renormalize)
+                for place, measure in zip(found, measures, strict=True):
+                    place.append(_measured(maps, measure, patch_size, grid))
+            for measure, of_layers in zip(measures, found, strict=True):
+                values[measure].append(_heads(of_layers))
     if not names:
         raise InvalidArgumentError("there are no attention maps: the iterator gave no batch")
-    return {measure: Diversity(measure, names, np.stack(found)) for measure, found in values.items()}
+    return {measure: Diversity(measure, names, np.stack(images)) for measure, images in values.items()}
 
 
 def patch_maps(maps: Tensor, prefix_tokens: int, renormalize: bool = True) -> Tensor:
