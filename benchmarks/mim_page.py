@@ -65,7 +65,7 @@ So the collapse needs a small start: differences between rows that are there at 
 
 ## Two layers on digits
 
-scikit-learn's 1,797 digits of 8 x 8 pixels as 16 patches, {seen} to learn from and {held_out} to measure on; two layers of
+scikit-learn's 1,797 digits of 8 x 8 pixels as 16 patches, {seen:,} to learn from and {held_out} to measure on; two layers of
 four heads, width 32, AdamW, {seeds} seeds. transformers' ViTMAE hides half of the patches while it learns ({mae} epochs), and
 sees whole images here. The contrastive ViT tells images apart by two views, shifted, fainter or stronger, with noise
 ({contrastive} epochs). Mean over heads and images for each seed; mean over seeds, and their range. The theory covers one
@@ -266,8 +266,8 @@ def stream(out: Path) -> tuple[str, str, Any]:
     axes.text(counts[-1], peaks[0], "with the model alone", ha="right", va="top", fontsize="small")
     seconds = (
         f"{found['processor'] / counts[-1]:.2f} seconds of processor time an image, the model's pass among it. "
-        "What is kept of an image is 8 bytes a layer and head: 1.1 MiB in the end. The rest of the rise is the allocator's, which "
-        "finds no use for some of what was freed; it ends."
+        "What is kept of an image is 8 bytes a layer and head: 1.1 MiB in the end. The rest of the rise is memory that was freed "
+        "and that the allocator found no use for, as far as we can tell."
     )
     return table(lines[0], lines[1:]), seconds, canvas
 
@@ -301,9 +301,8 @@ def main() -> None:
 
 def wrapped(page: str) -> str:
     """Return a page with its paragraphs in lines of 126 characters; headings, tables and pictures stay as they are."""
-    parts = [
-        part if part[0] in "#|!" else textwrap.fill(part, 126, break_on_hyphens=False) for part in page.strip().split("\n\n")
-    ]
+    parts = page.strip().split("\n\n")
+    parts = [part if part[0] in "#|!" else textwrap.fill(part, 126, break_on_hyphens=False) for part in parts]
     return "\n\n".join(parts) + "\n"
 
 
