@@ -55,6 +55,14 @@ def less_fit():
     return LessFit(kernels, model, tokens(5, 12), H2O(2, 2), epochs=2, batch_size=2, held_out=0.2)
 
 
+def one_layer_mim():
+    pytest.importorskip("torch")
+    from robust_rl.extras.mim import MIMObjective, MIMTraining, OneLayerMIM, SpatialPatchData
+
+    data = SpatialPatchData(9, 2, 4, 2)
+    return MIMTraining(OneLayerMIM(data), data, MIMObjective(), steps=20, batch_size=4)
+
+
 def by(method, model=None, ball=BALL, discount=0.97):
     """A planner that is far from done after eight steps."""
     model = random_model(3, states=30, masked=False) if model is None else model
@@ -114,6 +122,7 @@ TRAINABLES = {
     "VPO on a bandit, online": vpo_bandit("online", calibration="chosen", schedule="sqrt"),
     "VPO on a bandit, bounded": vpo_bandit("online", optimiser="bounded"),
     "LESS kernels, two layers": less_fit,
+    "one-layer masked image model": one_layer_mim,
     "torch optimiser loop": torch_regression,
 }
 

@@ -26,6 +26,12 @@ def deepinv():
     return pytest.importorskip("deepinv")
 
 
+def timm():
+    """Import and return timm, or skip the test."""
+    _torchvision()
+    return pytest.importorskip("timm")
+
+
 def _torchvision() -> None:
     if importlib.util.find_spec("torchvision") is None and FOLDER.is_dir():
         sys.path.append(str(FOLDER))
