@@ -18,6 +18,7 @@ from robust_rl.cli import (
     griffin,
     less,
     lists,
+    matte,
     offline,
     options,
     rllib,
@@ -64,6 +65,7 @@ app.command("diffusion-train")(diffusion_train.diffusion_train)
 app.command("dpnp")(dpnp.dpnp)
 app.command("griffin")(griffin.griffin)
 app.add_typer(less.app, name="less")
+app.add_typer(matte.app, name="matte")
 app.command("runs")(lists.runs)
 app.command("envs")(lists.environments)
 app.command("sets")(lists.sets)

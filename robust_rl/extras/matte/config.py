@@ -8,13 +8,12 @@ from robust_rl.errors import InvalidArgumentError
 
 PRIORS = ("domain", "shared", "standard")
 JACOBIANS = ("forward", "differences")
-SPARSITIES = ("ratio", "l1")
 COURSES = ("rise", "constant")
 _POSITIVE = (
     *("c_dim", "s_dim", "domain_dim", "bins", "bound", "flow_hidden", "enc_hidden", "dec_hidden", "embedding"),
     *("steps", "batch_size", "learning_rate", "max_tokens", "jacobian_every"),
 )
-_NOT_NEGATIVE = ("beta_c", "beta_s", "w_sparse", "w_partial", "w_mask", "free_bits", "seed")
+_NOT_NEGATIVE = ("beta_c", "beta_s", "w_sparse", "w_partial", "w_mask", "free_bits", "free_influence", "seed")
 _SHARES = ("word_dropout", "warm_up", "partial_share", "jacobian_fraction")
 
 
@@ -45,9 +44,8 @@ class MatteConfig:
         Weights of the penalties on style's influence, on the overlap of influences, on the number of content dimensions.
     partial_share
         Share of the hidden units that count as most influenced by style, and as least by content, in the overlap.
-    sparsity
-        ``"ratio"``: L1 norm over L2 norm of style's influence, which counts the outputs that it touches and lets it touch them as
-        strongly as it likes. ``"l1"``: the paper's L1 norm, which also weakens what it should thin out, up to collapse.
+    free_influence
+        Influence of a style dimension, in L1 norm over the outputs, that costs nothing; 0 in the paper.
     scale_free
         Measure influence by standard deviation of a latent dimension rather than by unit: without it, the flows let the penalties
         shrink by stretching s.
@@ -98,7 +96,7 @@ class MatteConfig:
     w_partial: float = 1e-4
     w_mask: float = 1e-4
     partial_share: float = 0.5
-    sparsity: str = "ratio"
+    free_influence: float = 0.0
     scale_free: bool = True
     jacobian: str = "forward"
     jacobian_fraction: float = 1.0
@@ -124,7 +122,6 @@ class MatteConfig:
             _require(name, getattr(self, name), 0 <= getattr(self, name) <= 1, "must be in [0, 1]")
         _require("prior", self.prior, self.prior in PRIORS, f"must be one of {', '.join(PRIORS)}")
         _require("penalty_course", self.penalty_course, self.penalty_course in COURSES, f"must be one of {', '.join(COURSES)}")
-        _require("sparsity", self.sparsity, self.sparsity in SPARSITIES, f"must be one of {', '.join(SPARSITIES)}")
         _require("jacobian", self.jacobian, self.jacobian in JACOBIANS, f"must be one of {', '.join(JACOBIANS)}")
 
     @classmethod

@@ -118,7 +118,8 @@ def grammar_score(outputs: Sequence[str], sources: Sequence[str], domains: Seque
         there. ``domain_right``: the adjectives are all of the domain, of whatever style.
     """
     found = np.array([_judge(*row) for row in zip(outputs, sources, domains, targets, strict=True)], dtype=float)
-    return GrammarScore(*found.mean(0).tolist(), all=float(found.all(1).mean()))
+    flips, kept, home = found.mean(0).tolist()
+    return GrammarScore(flips, kept, home, float(found.all(1).mean()))
 
 
 def _sentence(rng: np.random.Generator, correlation: float) -> tuple[str, str, str]:

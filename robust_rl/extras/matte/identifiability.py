@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.linalg import solve
+from scipy.linalg import eigh
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 from scipy.stats import rankdata
@@ -19,8 +19,10 @@ from robust_rl.errors import InvalidArgumentError
 
 Array = NDArray[np.float64]
 RIDGES = (1e-3, 1e-2, 1e-1, 1.0)
-MOST = 1500
-"""Rows that a regression is fitted to at most; its cost is cubic."""
+WIDTHS = (0.1, 0.3, 1.0, 3.0)
+"""Squared widths of the kernel, in medians of the squared distance."""
+MOST = 600
+"""Rows that a regression is fitted to, and scored on, at most; its cost is cubic."""
 
 
 def block_r2(true: ArrayLike, estimate: ArrayLike, *, seed: int = 0) -> float:
@@ -29,7 +31,7 @@ def block_r2(true: ArrayLike, estimate: ArrayLike, *, seed: int = 0) -> float:
     Parameters
     ----------
     true, estimate
-        (n, p) and (n, q). Half of the rows (1500 at most) are fitted, a quarter chooses ridge and width, a quarter is scored.
+        (n, p) and (n, q). Half of the rows are fitted, a quarter chooses ridge and width, a quarter is scored; 600 at most each.
     seed
         Of the division.
 
@@ -52,17 +54,18 @@ def block_r2(true: ArrayLike, estimate: ArrayLike, *, seed: int = 0) -> float:
     y, x = _columns(true, estimate)
     order = np.random.default_rng(seed).permutation(len(x))
     fit, choose, score = np.split(order, [len(x) // 2, 3 * len(x) // 4])
-    fit = fit[:MOST]
+    fit, choose, score = fit[:MOST], choose[:MOST], score[:MOST]
     x = (x - x[fit].mean(0)) / (x[fit].std(0) + 1e-12)
     mean = y[fit].mean(0)
+    within, to_choose, to_score = (cdist(x[rows], x[fit], "sqeuclidean") for rows in (fit, choose, score))
     found = []
-    distances = cdist(x, x[fit], "sqeuclidean")
-    middle = np.median(distances[fit])
-    for width in (0.1, 0.3, 1.0, 3.0):
-        kernel = np.exp(-distances / (2 * width * middle))
+    for width in (width * np.median(within) for width in WIDTHS):
+        values, vectors = eigh(np.exp(-within / (2 * width)))  # once for all ridges
+        projected = vectors.T @ (y[fit] - mean)
+        guides, judges = (np.exp(-distances / (2 * width)) @ vectors for distances in (to_choose, to_score))
         for ridge in RIDGES:
-            weights = solve(kernel[fit] + ridge * np.eye(len(fit)), y[fit] - mean, assume_a="pos")
-            found.append((_r2(y[choose], kernel[choose] @ weights + mean), _r2(y[score], kernel[score] @ weights + mean)))
+            weights = projected / (values + ridge)[:, None]
+            found.append((_r2(y[choose], guides @ weights + mean), _r2(y[score], judges @ weights + mean)))
     return max(found)[1]
 
 

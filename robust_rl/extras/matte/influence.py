@@ -1,15 +1,17 @@
 """How much each latent dimension influences what the decoder makes of it, and the penalties on that.
 
-    J = d h / d z,   summed over time where h has it                                  (columns, B, n)
-    sparse  = mean_B sum_i sum_{j in s} |J_ij|                                        style touches little: "l1"
-            = mean_{j in s} ||mean_B |J_.j| ||_1 / ||mean_B |J_.j| ||_2                  or "ratio"
+    J = d h / d z,   h at every place of a sentence counting as outputs of its own    (columns, B, n)
+    sparse  = sum_{j in s} max(0, mean_B sum_i |J_ij| - free)                         style touches little
     partial = mean_B sum_{i in top_k(style) and bottom_k(content)} sum_{j in c} |J_ij|    content leaves alone what style touches
 
 where top_k(style) are the k hidden units that style influences most, and bottom_k(content) those that content influences least,
-on average over the batch. With ``scale_free`` column j of J is multiplied by the standard deviation of z_j over the batch: the
-prior's flows absorb any rescaling of s, and without it the penalty would fall by stretching s, with nothing learned.
+on average over the batch. ``free`` is 0 in the paper. The L1 norm weakens what it thins out, and a style dimension that it
+brought to 0 stays there; what may be touched at no cost keeps it alive. With ``scale_free`` column j of J is multiplied by the
+standard deviation of z_j over the batch: the prior's flows absorb any rescaling of s, and without it the penalty would fall by
+stretching s, with nothing learned.
 
-Source: MATTE, arXiv:2402.15309, section 4 (relative sparsity, partial intersection); its program takes finite differences.
+Source: MATTE, arXiv:2402.15309, section 4 (relative sparsity, partial intersection); its program takes finite differences,
+and adds J up over time before it takes the absolute value, in which effects of opposite sign at two places cancel.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ Decode = Callable[[Tensor], Tensor]
 
 
 def jacobian_columns(decode: Decode, z: Tensor, method: str = "forward", step: float = 1e-3) -> Tensor:
-    """Return d decode / d z_j, summed over time, for every column j.
+    """Return d decode / d z_j for every column j.
 
     Parameters
     ----------
@@ -38,7 +40,7 @@ def jacobian_columns(decode: Decode, z: Tensor, method: str = "forward", step: f
 
     Returns
     -------
-    Tensor, (d, B, n)
+    Tensor, (d, B, n), or (d, B, T n)
     """
     basis = torch.eye(z.shape[1], dtype=z.dtype, device=z.device)[:, None].expand(-1, len(z), -1)
     if method == "forward":
@@ -46,7 +48,8 @@ def jacobian_columns(decode: Decode, z: Tensor, method: str = "forward", step: f
     else:
         here = decode(z)
         tangents = torch.stack([(decode(z + step * direction) - here) / step for direction in basis])
-    return tangents.sum(2) if tangents.dim() == 4 else tangents
+    columns: Tensor = tangents.flatten(2)
+    return columns
 
 
 def deviation(z: Tensor) -> Tensor:
@@ -54,19 +57,12 @@ def deviation(z: Tensor) -> Tensor:
     return (z.var(0, unbiased=False) + 1e-8).sqrt()
 
 
-def penalties(columns: Tensor, c_dim: int, share: float, sparsity: str = "l1") -> tuple[Tensor, Tensor]:
+def penalties(columns: Tensor, c_dim: int, share: float, free: float = 0.0) -> tuple[Tensor, Tensor]:
     """Return the terms ``sparse`` and ``partial`` of columns (d, B, n), the content's first."""
-    content, style = columns[:c_dim].abs().sum(0), columns[c_dim:].abs().sum(0)  # (B, n)
-    k = max(1, round(share * content.shape[1]))
-    most = torch.zeros(content.shape[1], dtype=torch.bool, device=content.device)
-    least = most.clone()
-    most[style.mean(0).topk(k).indices] = True
-    least[content.mean(0).topk(k, largest=False).indices] = True
-    sparse = style.sum(1).mean() if sparsity == "l1" else touched(columns[c_dim:]).mean()
-    return sparse, content[:, most & least].sum(1).mean()
-
-
-def touched(columns: Tensor) -> Tensor:
-    """Return the L1 over the L2 norm of each column's mean influence, (d,): from 1, one output touched, to sqrt(n), all alike."""
-    influence = columns.abs().mean(1)
-    return influence.sum(1) / (influence.square().sum(1) + 1e-8).sqrt()
+    influence = columns.abs().mean(1)  # (d, n)
+    content, style = influence[:c_dim].sum(0), influence[c_dim:].sum(0)
+    k = max(1, round(share * len(content)))
+    most, least = torch.zeros_like(style, dtype=torch.bool), torch.zeros_like(style, dtype=torch.bool)
+    most[style.topk(k).indices] = True
+    least[content.topk(k, largest=False).indices] = True
+    return (influence[c_dim:].sum(1) - free).clamp(min=0).sum(), content[most & least].sum()

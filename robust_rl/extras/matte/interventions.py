@@ -60,4 +60,5 @@ def probe(target: Tensor, source: Tensor, ridge: float = 1.0) -> Tensor:
     """Return the gradient w, (ds,), of Fisher's linear discriminant: (S + ridge I)^-1 (mean target - mean source)."""
     centred = torch.cat([target - target.mean(0), source - source.mean(0)])
     scatter = centred.T @ centred / len(centred) + ridge * torch.eye(centred.shape[1], dtype=target.dtype, device=target.device)
-    return torch.linalg.solve(scatter, target.mean(0) - source.mean(0))
+    found: Tensor = torch.linalg.solve(scatter, target.mean(0) - source.mean(0))
+    return found

@@ -13,8 +13,8 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from robust_rl.extras.matte.config import MatteConfig
-from robust_rl.extras.matte.search import beam_search
-from robust_rl.extras.matte.vocabulary import PAD, START, UNKNOWN
+from robust_rl.extras.matte.search import State, beam_search
+from robust_rl.extras.matte.vocabulary import END, PAD, START, UNKNOWN
 
 
 class LSTMEncoder(nn.Module):
@@ -67,7 +67,8 @@ class LSTMDecoder(nn.Module):
         for word in self.words(inputs).unbind(1):
             state = self.cell(torch.cat([word, z], dim=1), state)
             states.append(state[0])
-        return torch.stack(states, dim=1)
+        places = (inputs != PAD) & (inputs != END)  # of a word that is to be predicted; beyond the end h is 0
+        return torch.stack(states, dim=1) * places[:, :, None]
 
     def negative_log_likelihood(self, hidden: Tensor, data: Tensor) -> Tensor:
         """Return -log p(words | z), summed over the sentence."""
@@ -76,7 +77,7 @@ class LSTMDecoder(nn.Module):
     def generate(self, z: Tensor, beams: int) -> tuple[Tensor, Tensor]:
         """Return the likeliest sentences (B, T) that beam search finds, and their log-probabilities."""
 
-        def follow(word: Tensor, rows: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        def follow(word: Tensor, rows: Tensor, state: State) -> tuple[Tensor, State]:
             state = self.cell(torch.cat([self.words(word), z[rows]], dim=1), state)
             return self.out(state[0]).log_softmax(1), state
 

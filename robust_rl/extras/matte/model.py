@@ -37,11 +37,21 @@ class Code:
 
 
 class Matte:
-    """A fitted or unfitted MATTE; see :class:`VectorMatte` and :class:`TextMatte`."""
+    """A fitted or unfitted MATTE; see :class:`VectorMatte` and :class:`TextMatte`.
+
+    Attributes
+    ----------
+    domains : list of str
+        Those that it was fitted to, in the order of their numbers.
+    steps_done : int
+        Of the fit: fewer than the configuration's if it was interrupted.
+    """
 
     def __init__(self, config: MatteConfig | None = None) -> None:
         self.config = config or MatteConfig()
         self.domains: list[str] = []
+        self._influence: dict[str, float] = {}
+        self.steps_done = 0
         self._network: MatteNetwork | None = None
 
     @property
@@ -79,6 +89,7 @@ class Matte:
     def _fit(self, data: Tensor, domain: Tensor, run: RunDirectory | str | None, trainer: dict[str, Any]) -> Self:
         training = MatteTraining(self.network, data, domain)
         Trainer(run, **trainer).fit(training)
+        self.steps_done = training.count
         self.network.eval()
         self._influence = self._measure(data[:CHUNK], domain[:CHUNK])
         return self

@@ -24,7 +24,7 @@ before the mask, KL_s sees u, both flows are trained.
 from __future__ import annotations
 
 import math
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -35,14 +35,6 @@ from robust_rl.extras.matte.prior import DomainPrior, normal_log_density, standa
 
 OPEN = 0.1
 """Importance above which a content dimension is open."""
-
-
-class Encoder(Protocol):
-    """A module: (data, domain) -> mean and logarithm of the variance of z, (B, dc + ds) each."""
-
-    def __call__(self, data: Tensor, domain: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean and log-variance."""
-        ...
 
 
 class Decoder(Protocol):
@@ -62,12 +54,25 @@ class Decoder(Protocol):
 
 
 class MatteNetwork(nn.Module):
-    """Encoder, decoder, prior and mask; see the module for the objective."""
+    """Encoder, decoder, prior and mask; see the module for the objective.
+
+    Parameters
+    ----------
+    config
+        Weights and sizes.
+    domains
+        Number of domains.
+    encoder
+        A module, (data, domain) -> mean and logarithm of the variance of z, (B, dc + ds) each.
+    decoder
+        A module that is a :class:`Decoder`.
+    """
 
     def __init__(self, config: MatteConfig, domains: int, encoder: nn.Module, decoder: nn.Module) -> None:
         super().__init__()
         self.config = config
-        self.encoder, self.decoder = encoder, decoder
+        self.encoder: Any = encoder
+        self.decoder: Any = decoder
         self.prior = DomainPrior(config, domains)
         self.importance = nn.Parameter(torch.ones(config.c_dim))
 
@@ -118,7 +123,7 @@ class MatteNetwork(nn.Module):
         """Return the terms ``sparse`` and ``partial``."""
         rows = max(2, math.ceil(self.config.jacobian_fraction * len(code)))
         columns = self.influence(code[:rows], inputs[:rows])
-        sparse, partial = penalties(columns, self.config.c_dim, self.config.partial_share, self.config.sparsity)
+        sparse, partial = penalties(columns, self.config.c_dim, self.config.partial_share, self.config.free_influence)
         return {"sparse": sparse, "partial": partial}
 
     def loss(self, terms: dict[str, Tensor], anneal: float, penalty: float) -> Tensor:

@@ -37,9 +37,11 @@ class TrigramModel:
     def __init__(self, texts: Sequence[str]) -> None:
         sentences = [[_START, _START, *words(text), _END] for text in texts]
         self.words = {word for sentence in sentences for word in sentence[2:]} | {_UNKNOWN}
-        trigrams = Counter(gram for sentence in sentences for gram in zip(sentence, sentence[1:], sentence[2:], strict=False))
-        bigrams = Counter(gram[1:] for gram in trigrams)
-        unigrams = Counter(gram[1:] for gram in bigrams)
+        trigrams: Counter[tuple[str, ...]] = Counter(
+            gram for sentence in sentences for gram in zip(sentence, sentence[1:], sentence[2:], strict=False)
+        )
+        bigrams: Counter[tuple[str, ...]] = Counter(gram[1:] for gram in trigrams)
+        unigrams: Counter[tuple[str, ...]] = Counter(gram[1:] for gram in bigrams)
         self._levels = [_Level(counts) for counts in (unigrams, bigrams, trigrams)]
 
     def probability(self, word: str, before: tuple[str, str]) -> float:
@@ -139,7 +141,8 @@ class StyleClassifier:
         return torch.sparse_coo_tensor(places, ones, (len(texts), len(self._number)))
 
     def _logits(self, table: Tensor) -> Tensor:
-        return torch.sparse.mm(table, self._weights[:-1]) + self._weights[-1]
+        found: Tensor = torch.sparse.mm(table, self._weights[:-1]) + self._weights[-1]
+        return found
 
 
 def _features(text: str) -> list[str]:

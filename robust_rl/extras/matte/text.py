@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Self
 
 import torch
 from torch import Tensor
 
 from robust_rl.errors import InvalidArgumentError, UnknownNameError, nearest
+from robust_rl.extras.matte.config import MatteConfig
 from robust_rl.extras.matte.interventions import intervene
 from robust_rl.extras.matte.lstm import LSTMDecoder, LSTMEncoder
 from robust_rl.extras.matte.model import Code, Matte
 from robust_rl.extras.matte.network import MatteNetwork
 from robust_rl.extras.matte.vocabulary import Vocabulary, words
-from robust_rl.training import RunDirectory
+from robust_rl.training import RunDirectory, load_arrays, save_arrays
+
+FORMAT = "robust-rl matte"
 
 
 @dataclass(frozen=True)
@@ -121,10 +125,9 @@ class TextMatte(Matte):
         InvalidArgumentError
             There is one domain only.
         """
-        domain = self._start(data.domains)
+        domain, self.styles = self._start(data.domains), {}
         self._build(data)
         self._fit(self._ids(data.texts), domain, run, trainer)
-        self.styles = {}
         if data.styles is not None:
             for name in sorted({style for style in data.styles if style is not None}):
                 self.name_style(name, data.take([i for i, style in enumerate(data.styles) if style == name]))
@@ -199,17 +202,45 @@ class TextMatte(Matte):
         written, scores = self._write(change(code, code.s_noise if noise is None else noise, self._numbers(away)), beams)
         return self._compared(written, texts, away, code, scores)
 
+    def save(self, path: str | Path) -> None:
+        """Write the model into one file of safetensors, which :meth:`load` reads."""
+        arrays = {f"network.{name}": tensor.detach().cpu() for name, tensor in self.network.state_dict().items()}
+        arrays |= {f"style.{name}": noise for name, noise in self.styles.items()}
+        metadata: dict[str, Any] = {"config": asdict(self.config), "domains": self.domains, "words": self.vocabulary.known}
+        save_arrays(path, arrays, metadata | {"influence": self._influence}, format=FORMAT)
+
+    @classmethod
+    def load(cls, path: str | Path) -> TextMatte:
+        """Read a model; nothing in the file is executed.
+
+        Raises
+        ------
+        FileFormatError
+            The file is no such model.
+        """
+        arrays, metadata = load_arrays(path, format=FORMAT)
+        model = TextMatte(MatteConfig(**metadata["config"]))
+        model.domains, model.vocabulary = metadata["domains"], Vocabulary(metadata["words"])
+        model._influence = metadata["influence"]
+        model._make()
+        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        model.network.load_state_dict({n.removeprefix("network."): t for n, t in tensors.items() if n.startswith("network.")})
+        model.network.eval()
+        model.styles = {n.removeprefix("style."): t for n, t in tensors.items() if n.startswith("style.")}
+        return model
+
     def _build(self, data: Sentences) -> None:
         """Make vocabulary and network for the data."""
-        config = self.config
-        self.vocabulary = Vocabulary.of(data.texts, config.vocabulary, config.min_count)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config.seed)
-            self._network = self._networks(len(self.domains))
+        self.vocabulary = Vocabulary.of(data.texts, self.config.vocabulary, self.config.min_count)
+        self._make()
 
-    def _networks(self, domains: int) -> MatteNetwork:
-        encoder = LSTMEncoder(self.config, len(self.vocabulary), domains)
-        return MatteNetwork(self.config, domains, encoder, LSTMDecoder(self.config, len(self.vocabulary)))
+    def _make(self) -> None:
+        """Make the network; its first weights depend on the seed alone."""
+        sizes = len(self.vocabulary), len(self.domains)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.config.seed)
+            encoder, decoder = LSTMEncoder(self.config, *sizes), LSTMDecoder(self.config, sizes[0])
+            self._network = MatteNetwork(self.config, sizes[1], encoder, decoder)
 
     def _ids(self, texts: Sequence[str]) -> Tensor:
         return self.vocabulary.encode(texts, self.config.max_tokens)

@@ -48,7 +48,7 @@ class RatedSentences(Sentences):
     def rows(self, places: list[int]) -> RatedSentences:
         """Return the sentences at these places, with all that is known of them."""
         part = self.take(places)
-        ratings, documents = (tuple(column[i] for i in places) for column in (self.ratings, self.documents))
+        ratings, documents = tuple(self.ratings[i] for i in places), tuple(self.documents[i] for i in places)
         return RatedSentences(part.texts, part.domains, part.styles, ratings, documents)
 
     def split(self, held_out: float = 0.15, seed: int = 0) -> tuple[RatedSentences, RatedSentences]:

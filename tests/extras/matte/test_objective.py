@@ -52,7 +52,7 @@ def test_with_identity_flows_the_kl_is_that_of_a_gaussian_vae(prior):
 
 def test_the_loss_is_the_weighted_sum_of_what_is_logged():
     options = {
-        "penalty_course": "fall",
+        "penalty_course": "constant",
         "beta_c": 0.3,
         "beta_s": 0.7,
         "w_sparse": 0.11,
@@ -97,7 +97,7 @@ def test_every_parameter_is_updated(make):
 
 @pytest.mark.parametrize("make", [vectors, sentences])
 def test_forward_mode_differences_and_autograd_agree(make):
-    network, data, domain = make()
+    network, data, _ = make()
     network.double()
     inputs = network.decoder.inputs(data[:4], None)
     z = torch.randn(4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -109,8 +109,8 @@ def test_forward_mode_differences_and_autograd_agree(make):
     exact = jacobian_columns(decode, z)
     torch.testing.assert_close(jacobian_columns(decode, z, "differences"), exact, rtol=1e-3, atol=1e-3)
     whole = torch.autograd.functional.jacobian(decode, z)
-    whole = whole.sum(1) if whole.dim() == 5 else whole  # over time
-    expected = torch.stack([whole[row, :, row] for row in range(4)])  # (B, n, d)
+    whole = whole.flatten(1, -3)
+    expected = torch.stack([whole[row, :, row] for row in range(4)])  # (B, T n, d)
     torch.testing.assert_close(exact, expected.permute(2, 0, 1), rtol=0, atol=1e-12)
 
 
@@ -124,9 +124,9 @@ def test_penalties_are_what_the_definition_says():
     found = penalties(columns, c_dim, k / 6)
     assert found[0].item() == pytest.approx(float(sparse), rel=1e-5)
     assert found[1].item() == pytest.approx(float(partial), rel=1e-5)
-    influence = np.abs(columns.numpy()).mean(1)[3:]
-    ratio = np.mean([np.linalg.norm(row, 1) / np.linalg.norm(row, 2) for row in influence])
-    assert penalties(columns, c_dim, k / 6, "ratio")[0].item() == pytest.approx(ratio, rel=1e-5)
+    column = [np.mean([columns[j, b].abs().sum() for b in range(7)]) for j in (3, 4)]
+    free = penalties(columns, c_dim, k / 6, float(np.mean(column)))[0].item()
+    assert free == pytest.approx(max(column) - np.mean(column), rel=1e-4)
     assert both, "the case must not be empty"
 
 
@@ -149,7 +149,7 @@ def test_a_constant_column_has_a_finite_gradient():
 
 
 def test_a_closed_content_dimension_neither_reaches_the_decoder_nor_counts():
-    network, data, domain = vectors()
+    network, data, _ = vectors()
     with torch.no_grad():
         network.importance[1] = 0.05
     assert network.mask().tolist() == [1.0, 0.0, 1.0]
@@ -160,7 +160,7 @@ def test_a_closed_content_dimension_neither_reaches_the_decoder_nor_counts():
 
 def test_a_collapsed_style_is_said():
     weights = {"beta_c": 10.0, "beta_s": 1000.0, "w_sparse": 0, "w_partial": 0}
-    network, data, domain = vectors(**weights, steps=150, batch_size=64, warm_up=0.0, learning_rate=0.01)
+    network, data, domain = vectors(**weights, steps=150, batch_size=32, warm_up=0.0, learning_rate=0.01)
     training = MatteTraining(network, data, domain)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -178,7 +178,6 @@ def test_a_collapsed_style_is_said():
         ({"word_dropout": 1.5}, "word_dropout is 1.5"),
         ({"prior": "flat"}, "prior is 'flat'; it must be one of domain, shared, standard"),
         ({"jacobian": "backward"}, "jacobian is 'backward'"),
-        ({"sparsity": "l0"}, "sparsity is 'l0'"),
     ],
 )
 def test_a_configuration_out_of_range_names_the_setting(options, message):
