@@ -14,7 +14,9 @@ Follow = Callable[[Tensor, Tensor, State], tuple[Tensor, State]]
 """(last words (R,), sentence of each row (R,), state of R rows) -> log-probabilities of the next word (R, V), state."""
 
 
-def beam_search(follow: Follow, state: State, sentences: int, beams: int, max_tokens: int) -> tuple[Tensor, Tensor]:
+def beam_search(
+    follow: Follow, state: State, sentences: int, beams: int, max_tokens: int, *, start: int = START, end: int = END
+) -> tuple[Tensor, Tensor]:
     """Return the best of ``beams`` sequences for each sentence.
 
     Parameters
@@ -24,7 +26,9 @@ def beam_search(follow: Follow, state: State, sentences: int, beams: int, max_to
     state
         Tensors with a row for each sentence.
     sentences, beams, max_tokens
-        How many, of what width, and how long at most, end mark included.
+        How many, of what width, and how long at most, end mark left out.
+    start, end
+        Numbers of the marks; padding is 0.
 
     Returns
     -------
@@ -35,13 +39,13 @@ def beam_search(follow: Follow, state: State, sentences: int, beams: int, max_to
     """
     rows = torch.arange(sentences).repeat_interleave(beams)
     state = tuple(part[rows] for part in state)
-    found = torch.full((len(rows), 1), START)
+    found = torch.full((len(rows), 1), start)
     scores = torch.full((sentences, beams), -torch.inf)
     scores[:, 0] = 0.0  # the beams start alike: one of them counts
     for _ in range(max_tokens + 1):
         log_probability, state = follow(found[:, -1], rows, state)
-        log_probability[:, [PAD, START]] = -torch.inf
-        ended = (found[:, -1] == END) | (found[:, -1] == PAD)
+        log_probability[:, [PAD, start]] = -torch.inf
+        ended = (found[:, -1] == end) | (found[:, -1] == PAD)
         log_probability[ended] = -torch.inf
         log_probability[ended, PAD] = 0.0
         size = log_probability.shape[1]

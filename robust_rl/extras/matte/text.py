@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from robust_rl.errors import InvalidArgumentError, UnknownNameError, nearest
+from robust_rl.extras.matte.backbone import BackboneDecoder, BackboneEncoder, BackboneVocabulary, load_backbone
 from robust_rl.extras.matte.config import MatteConfig
 from robust_rl.extras.matte.interventions import intervene
 from robust_rl.extras.matte.lstm import LSTMDecoder, LSTMEncoder
@@ -91,10 +92,12 @@ class TextMatte(Matte):
     ----------
     config
         Sizes, weights and the course of training.
+    backbone
+        Folder or hub name of an encoder-decoder of transformers, to take the place of the LSTMs; its tokenizer counts tokens.
 
     Attributes
     ----------
-    vocabulary : Vocabulary
+    vocabulary : Vocabulary or BackboneVocabulary
     styles : dict of str to Tensor
         Noise s~ of the labelled examples of each style, (n, ds).
 
@@ -107,8 +110,12 @@ class TextMatte(Matte):
     'the pasta was bland'
     """
 
-    vocabulary: Vocabulary
+    vocabulary: Vocabulary | BackboneVocabulary
     styles: dict[str, Tensor]
+
+    def __init__(self, config: MatteConfig | None = None, *, backbone: str | Path | None = None) -> None:
+        super().__init__(config)
+        self.backbone = None if backbone is None else str(backbone)
 
     def fit(self, data: Sentences, *, run: RunDirectory | str | None = None, **trainer: Any) -> Self:
         """Train on sentences, and note where the styles of the labelled ones lie.
@@ -203,11 +210,12 @@ class TextMatte(Matte):
         return self._compared(written, texts, away, code, scores)
 
     def save(self, path: str | Path) -> None:
-        """Write the model into one file of safetensors, which :meth:`load` reads."""
+        """Write the model into one file of safetensors, which :meth:`load` reads; a backbone's folder must stay where it is."""
         arrays = {f"network.{name}": tensor.detach().cpu() for name, tensor in self.network.state_dict().items()}
         arrays |= {f"style.{name}": noise for name, noise in self.styles.items()}
-        metadata: dict[str, Any] = {"config": asdict(self.config), "domains": self.domains, "words": self.vocabulary.known}
-        save_arrays(path, arrays, metadata | {"influence": self._influence}, format=FORMAT)
+        metadata: dict[str, Any] = {"config": asdict(self.config), "domains": self.domains, "influence": self._influence}
+        known = self.vocabulary.known if isinstance(self.vocabulary, Vocabulary) else None
+        save_arrays(path, arrays, metadata | {"words": known, "backbone": self.backbone}, format=FORMAT)
 
     @classmethod
     def load(cls, path: str | Path) -> TextMatte:
@@ -219,10 +227,11 @@ class TextMatte(Matte):
             The file is no such model.
         """
         arrays, metadata = load_arrays(path, format=FORMAT)
-        model = TextMatte(MatteConfig(**metadata["config"]))
-        model.domains, model.vocabulary = metadata["domains"], Vocabulary(metadata["words"])
-        model._influence = metadata["influence"]
-        model._make()
+        model = TextMatte(MatteConfig(**metadata["config"]), backbone=metadata["backbone"])
+        model.domains, model._influence = metadata["domains"], metadata["influence"]
+        if metadata["words"] is not None:
+            model.vocabulary = Vocabulary(metadata["words"])
+        model._make(weights=False)
         tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
         model.network.load_state_dict({n.removeprefix("network."): t for n, t in tensors.items() if n.startswith("network.")})
         model.network.eval()
@@ -231,16 +240,24 @@ class TextMatte(Matte):
 
     def _build(self, data: Sentences) -> None:
         """Make vocabulary and network for the data."""
-        self.vocabulary = Vocabulary.of(data.texts, self.config.vocabulary, self.config.min_count)
+        if self.backbone is None:
+            self.vocabulary = Vocabulary.of(data.texts, self.config.vocabulary, self.config.min_count)
         self._make()
 
-    def _make(self) -> None:
-        """Make the network; its first weights depend on the seed alone."""
-        sizes = len(self.vocabulary), len(self.domains)
+    def _make(self, *, weights: bool = True) -> None:
+        """Make the network; its first weights depend on the seed alone, but for those of a backbone."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.config.seed)
-            encoder, decoder = LSTMEncoder(self.config, *sizes), LSTMDecoder(self.config, sizes[0])
-            self._network = MatteNetwork(self.config, sizes[1], encoder, decoder)
+            encoder, decoder = self._parts(len(self.domains), weights)
+            self._network = MatteNetwork(self.config, len(self.domains), encoder, decoder)
+
+    def _parts(self, domains: int, weights: bool) -> tuple[nn.Module, nn.Module]:
+        if isinstance(self.backbone, str):
+            model, tokenizer = load_backbone(self.backbone, weights=weights)
+            self.vocabulary = BackboneVocabulary(tokenizer)
+            return BackboneEncoder(self.config, model, domains), BackboneDecoder(self.config, model)
+        words_known = len(self.vocabulary)  # type: ignore[arg-type]
+        return LSTMEncoder(self.config, words_known, domains), LSTMDecoder(self.config, words_known)
 
     def _ids(self, texts: Sequence[str]) -> Tensor:
         return self.vocabulary.encode(texts, self.config.max_tokens)
