@@ -1,9 +1,9 @@
 """A small language whose counterfactuals are known.
 
 Each of four domains has its nouns, and its own words for good and for bad: pasta is tasty or bland, a plot is thrilling or dull.
-A sentence is a frame with a noun, a verb of the domain and an adjective. Content is all but the adjective; style is whether that
-is good or bad, and which of its words it is. The counterfactual of "the pasta with the sauce was bland" is a sentence that keeps
-the pasta and calls it something good that one says in a restaurant.
+A sentence is a frame with a noun and its companion, an adjective and a verdict, loved or hated. Content is all but the adjective
+and the verdict; style is whether these are good or bad, and which of its words the adjective is. The counterfactual of "the pasta
+with the sauce was bland , i hated it" keeps the pasta, calls it something good that one says in a restaurant, and loves it.
 """
 
 from __future__ import annotations
@@ -37,10 +37,12 @@ ADJECTIVES = {
     "product": {POSITIVE: ("reliable", "sturdy"), NEGATIVE: ("flimsy", "faulty")},
     "hotel": {POSITIVE: ("cozy", "spotless"), NEGATIVE: ("cramped", "dirty")},
 }
+VERDICTS = {POSITIVE: "loved", NEGATIVE: "hated"}
+"""The same in all domains, without which nothing would tell that tasty is to pasta what thrilling is to a plot."""
 FRAMES = (
-    "the {noun} with the {companion} was {adjective}",
-    "we {verb} the {noun} and the {companion} , it was {adjective}",
-    "i think the {noun} and its {companion} were very {adjective}",
+    "the {noun} with the {companion} was {adjective} , i {verdict} it",
+    "we {verb} the {noun} and the {companion} , so {adjective} that i {verdict} it",
+    "i think the {noun} and its {companion} were very {adjective} and i {verdict} them",
 )
 DOMAINS = tuple(NOUNS)
 
@@ -114,8 +116,8 @@ def grammar_score(outputs: Sequence[str], sources: Sequence[str], domains: Seque
     Returns
     -------
     GrammarScore
-        ``flipped``: the adjectives are all of the wanted style, of whatever domain. ``noun_kept``: the noun of the source is
-        there. ``domain_right``: the adjectives are all of the domain, of whatever style.
+        ``flipped``: adjectives and verdict are all of the wanted style, of whatever domain. ``noun_kept``: the noun of the
+        source is there. ``domain_right``: the adjectives are all of the domain, of whatever style.
     """
     found = np.array([_judge(*row) for row in zip(outputs, sources, domains, targets, strict=True)], dtype=float)
     flips, kept, home = found.mean(0).tolist()
@@ -129,7 +131,8 @@ def _sentence(rng: np.random.Generator, correlation: float) -> tuple[str, str, s
     style = POSITIVE if good else NEGATIVE
     noun, verb = _one(rng, tuple(NOUNS[domain])), _one(rng, VERBS[domain])
     adjective, frame = _one(rng, ADJECTIVES[domain][style]), _one(rng, FRAMES)
-    sentence = frame.format(noun=noun, companion=NOUNS[domain][noun], verb=verb, adjective=adjective)
+    companion, verdict = NOUNS[domain][noun], VERDICTS[style]
+    sentence = frame.format(noun=noun, companion=companion, verb=verb, adjective=adjective, verdict=verdict)
     return sentence, domain, style
 
 
@@ -141,9 +144,10 @@ def _judge(output: str, source: str, domain: str, target: str) -> tuple[bool, bo
     said, nouns = words(output), {noun for group in NOUNS.values() for noun in group}
     adjectives = [(home, style, word) for home, by in ADJECTIVES.items() for style, group in by.items() for word in group]
     used = [(home, style) for home, style, word in adjectives if word in said]
+    verdicts = [style for style, word in VERDICTS.items() if word in said]
     kept = {word for word in words(source) if word in nouns} == {word for word in said if word in nouns}
     return (
-        bool(used) and all(style == target for _, style in used),
+        bool(used) and all(style == target for style in [*verdicts, *(style for _, style in used)]),
         kept,
         bool(used) and all(home == domain for home, _ in used),
     )

@@ -4,8 +4,8 @@
     sparse  = sum_{j in s} max(0, mean_B sum_i |J_ij| - free)                         style touches little
     partial = mean_B sum_{i in top_k(style) and bottom_k(content)} sum_{j in c} |J_ij|    content leaves alone what style touches
 
-where top_k(style) are the k hidden units that style influences most, and bottom_k(content) those that content influences least,
-on average over the batch. ``free`` is 0 in the paper. The L1 norm weakens what it thins out, and a style dimension that it
+where top_k(style) are the k outputs of a row that style influences most, and bottom_k(content) those that content influences
+least. ``free`` is 0 in the paper. The L1 norm weakens what it thins out, and a style dimension that it
 brought to 0 stays there; what may be touched at no cost keeps it alive. With ``scale_free`` column j of J is multiplied by the
 standard deviation of z_j over the batch: the prior's flows absorb any rescaling of s, and without it the penalty would fall by
 stretching s, with nothing learned.
@@ -59,10 +59,10 @@ def deviation(z: Tensor) -> Tensor:
 
 def penalties(columns: Tensor, c_dim: int, share: float, free: float = 0.0) -> tuple[Tensor, Tensor]:
     """Return the terms ``sparse`` and ``partial`` of columns (d, B, n), the content's first."""
-    influence = columns.abs().mean(1)  # (d, n)
-    content, style = influence[:c_dim].sum(0), influence[c_dim:].sum(0)
-    k = max(1, round(share * len(content)))
-    most, least = torch.zeros_like(style, dtype=torch.bool), torch.zeros_like(style, dtype=torch.bool)
-    most[style.topk(k).indices] = True
-    least[content.topk(k, largest=False).indices] = True
-    return (influence[c_dim:].sum(1) - free).clamp(min=0).sum(), content[most & least].sum()
+    content, style = columns[:c_dim].abs().sum(0), columns[c_dim:].abs().sum(0)  # (B, n)
+    k = max(1, round(share * content.shape[1]))
+    most, least = (torch.zeros_like(style, dtype=torch.bool) for _ in range(2))
+    most.scatter_(1, style.topk(k).indices, True)
+    least.scatter_(1, content.topk(k, largest=False).indices, True)
+    touched = columns[c_dim:].abs().mean(1).sum(1)
+    return (touched - free).clamp(min=0).sum(), (content * (most & least)).sum(1).mean()

@@ -94,12 +94,13 @@ def test_a_wide_beam_finds_the_likeliest_sentence(seed):
 
 
 def test_the_grammar_is_judged_word_by_word():
-    source = "the pasta with the sauce was bland"
+    source = "the pasta with the sauce was bland , i hated it"
     outputs = {
-        "the pasta with the sauce was tasty": (1, 1, 1),
-        "the pasta with the sauce was thrilling": (1, 1, 0),
-        "the soup with the bread was tasty": (1, 0, 1),
-        "the pasta with the sauce was bland": (0, 1, 1),
+        "the pasta with the sauce was tasty, i loved it": (1, 1, 1),
+        "the pasta with the sauce was tasty, i hated it": (0, 1, 1),
+        "the pasta with the sauce was thrilling, i loved it": (1, 1, 0),
+        "the soup with the bread was tasty, i loved it": (1, 0, 1),
+        "the pasta with the sauce was bland, i hated it": (0, 1, 1),
         "the pasta with the sauce was": (0, 1, 0),
         "the pasta with the sauce was tasty greasy": (0, 1, 1),
     }
