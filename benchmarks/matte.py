@@ -65,11 +65,11 @@ NOTE = """`python benchmarks/matte.py vectors OUT`, `grammar OUT`, `vader OUT SD
 x86_64, 2 cores beside much other work, one thread, float32; seconds are of the processor. Means over five seeds with 95 %
 intervals (Student's t). Nothing here was published by the paper: data and bounds are ours."""
 VECTOR_NOTE = """Three dimensions of content, two of style, eight domains, twenty outputs, 10,000 rows, 1,000 steps; R2 by kernel
-ridge regression on rows held out. "leak": what c\\^ tells of s beyond what the true c and the domain tell; "c after s\\~": content
-read from rows whose noise of style was redrawn. Weights and the free influence were chosen on seeds 0 and 1 and then held; the
+ridge regression on rows held out. "leak": what c\\^ tells of s beyond what the true c and the domain tell; "c after s\\~":
+content read from rows whose noise of style was redrawn. Weights and the free influence were chosen on seeds 0 and 1 and then held; the
 seeds here are new ones. "no domain prior": N(0, I)."""
-GRAMMAR_NOTE = """5,000 sentences, ten labelled of each style, 300 held out and flipped. "VAE": N(0, I) and no penalty. "all": style,
-noun and domain right at once."""
+GRAMMAR_NOTE = """5,000 sentences, ten labelled of each style, 300 held out and flipped. "VAE": N(0, I) and no penalty. "all":
+style, noun and domain right at once."""
 VADER_NOTE = """{sentences} sentences of VADER's four domains to learn from, {held_out} rated ones held out, by whole documents
 ({documents}), one seed. Negative log-likelihood of a sentence in training: {first_loss:.1f} at first, {last_loss:.1f} at the end;
 KL of content {kl_c:.2f} nats, of style {kl_s:.2f}. Sign of a held-out rating, by least squares on the latents:
@@ -222,7 +222,8 @@ def vader_section(out: Path) -> list[str]:
     note = VADER_NOTE.format(**{name.replace(" ", "_").replace("~", ""): value for name, value in data.items()})
     columns = [name for name in data["table"][0] if name not in ("classifier", "scorer")]
     rows = [[row["method"], *(f"{row[name]:.3g}" for name in columns[1:])] for row in data["table"]]
-    judges = f"Accuracy by {data['table'][0]['classifier']}, perplexity by {data['table'][0]['scorer']}, both fitted to the training part."
+    first = data["table"][0]
+    judges = f"Accuracy by {first['classifier']}, perplexity by {first['scorer']}, both fitted to the training part."
     clean = [
         [pair["domain"], pair["target"], *(pair[name].replace("|", "/") for name in ("copy", "MATTE"))]
         for pair in data["pairs"][:14]

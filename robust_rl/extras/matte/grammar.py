@@ -1,9 +1,9 @@
 """A small language whose counterfactuals are known.
 
 Each of four domains has its nouns, and its own words for good and for bad: pasta is tasty or bland, a plot is thrilling or dull.
-A sentence is a frame with a noun and its companion, an adjective and a verdict, loved or hated. Content is all but the adjective
-and the verdict; style is whether these are good or bad, and which of its words the adjective is. The counterfactual of "the pasta
-with the sauce was bland , i hated it" keeps the pasta, calls it something good that one says in a restaurant, and loves it.
+A sentence is a frame with a noun and the words that it brings, an adjective and a verdict, loved or hated. Style is whether the
+last two are good or bad; content is all else, and touches more words, as MATTE assumes. The counterfactual of "we ordered the pasta
+with the sauce at the bistro , so bland that i hated it" keeps the pasta, finds what one calls good in a restaurant, and loves it.
 """
 
 from __future__ import annotations
@@ -19,30 +19,35 @@ from robust_rl.extras.matte.vocabulary import words
 
 POSITIVE, NEGATIVE = "positive", "negative"
 NOUNS = {
-    "restaurant": {"pasta": "sauce", "soup": "bread", "pizza": "cheese", "burger": "fries", "salad": "dressing"},
-    "movie": {"plot": "twists", "film": "actors", "sequel": "effects", "drama": "dialogue", "comedy": "jokes"},
-    "product": {"charger": "cable", "headset": "microphone", "keyboard": "keys", "printer": "ink", "tablet": "screen"},
-    "hotel": {"room": "bed", "suite": "carpet", "lobby": "bar", "pool": "sauna", "balcony": "view"},
-}
-"""What is spoken of, and what it comes with: a noun settles two words of a sentence, an adjective one."""
-VERBS = {
-    "restaurant": ("ordered", "tasted"),
-    "movie": ("watched", "saw"),
-    "product": ("bought", "installed"),
-    "hotel": ("booked", "visited"),
-}
+    "restaurant": {
+        "pasta": ("ordered", "sauce", "bistro"), "soup": ("tasted", "bread", "canteen"), "burger": ("ate", "fries", "diner"),
+        "pizza": ("shared", "cheese", "pizzeria"), "salad": ("chose", "dressing", "buffet"),
+    },
+    "movie": {
+        "plot": ("followed", "twists", "cinema"), "film": ("watched", "actors", "theatre"), "comedy": ("streamed", "jokes", "sofa"),
+        "sequel": ("saw", "effects", "premiere"), "drama": ("rented", "dialogue", "festival"),
+    },
+    "product": {
+        "charger": ("bought", "cable", "kiosk"), "headset": ("tried", "microphone", "office"), "tablet": ("got", "screen", "mall"),
+        "keyboard": ("installed", "keys", "desk"), "printer": ("unpacked", "ink", "store"),
+    },
+    "hotel": {
+        "room": ("booked", "bed", "inn"), "suite": ("reserved", "carpet", "resort"), "lobby": ("entered", "bar", "palace"),
+        "pool": ("used", "sauna", "spa"), "balcony": ("enjoyed", "view", "beach"),
+    },
+}  # fmt: skip
+"""What is spoken of, and the words that it brings: a noun settles four words of a sentence, style two."""
 ADJECTIVES = {
-    "restaurant": {POSITIVE: ("tasty", "delicious"), NEGATIVE: ("bland", "greasy")},
-    "movie": {POSITIVE: ("thrilling", "gripping"), NEGATIVE: ("dull", "predictable")},
-    "product": {POSITIVE: ("reliable", "sturdy"), NEGATIVE: ("flimsy", "faulty")},
-    "hotel": {POSITIVE: ("cozy", "spotless"), NEGATIVE: ("cramped", "dirty")},
+    "restaurant": {POSITIVE: ("tasty",), NEGATIVE: ("bland",)},
+    "movie": {POSITIVE: ("thrilling",), NEGATIVE: ("dull",)},
+    "product": {POSITIVE: ("reliable",), NEGATIVE: ("flimsy",)},
+    "hotel": {POSITIVE: ("cozy",), NEGATIVE: ("cramped",)},
 }
 VERDICTS = {POSITIVE: "loved", NEGATIVE: "hated"}
 """The same in all domains, without which nothing would tell that tasty is to pasta what thrilling is to a plot."""
 FRAMES = (
-    "the {noun} with the {companion} was {adjective} , i {verdict} it",
-    "we {verb} the {noun} and the {companion} , so {adjective} that i {verdict} it",
-    "i think the {noun} and its {companion} were very {adjective} and i {verdict} them",
+    "we {verb} the {noun} with the {companion} at the {place} , so {adjective} that i {verdict} it",
+    "at the {place} my friend {verb} the {noun} , its {companion} was {adjective} and i {verdict} it",
 )
 DOMAINS = tuple(NOUNS)
 
@@ -79,7 +84,8 @@ def synthetic_sentences(n: int, *, correlation: float = 0.3, seed: int = 0) -> S
     Examples
     --------
     >>> synthetic_sentences(2, seed=0).texts
-    ['my friend installed the tablet , it was so flimsy', 'the room was dirty']
+    ['we used the pool with the sauna at the spa , so cramped that i hated it',
+     'at the bistro my friend ordered the pasta , its sauce was tasty and i loved it']
     """
     if not 0 <= correlation <= 0.5 or n < 1:
         raise InvalidArgumentError(f"n={n} must be at least 1, and correlation={correlation} in [0, 0.5]")
@@ -125,15 +131,14 @@ def grammar_score(outputs: Sequence[str], sources: Sequence[str], domains: Seque
 
 
 def _sentence(rng: np.random.Generator, correlation: float) -> tuple[str, str, str]:
-    place = int(rng.integers(len(DOMAINS)))
-    domain = DOMAINS[place]
-    good = rng.random() < 0.5 + (correlation if place % 2 == 0 else -correlation)
+    number = int(rng.integers(len(DOMAINS)))
+    domain = DOMAINS[number]
+    good = rng.random() < 0.5 + (correlation if number % 2 == 0 else -correlation)
     style = POSITIVE if good else NEGATIVE
-    noun, verb = _one(rng, tuple(NOUNS[domain])), _one(rng, VERBS[domain])
-    adjective, frame = _one(rng, ADJECTIVES[domain][style]), _one(rng, FRAMES)
-    companion, verdict = NOUNS[domain][noun], VERDICTS[style]
-    sentence = frame.format(noun=noun, companion=companion, verb=verb, adjective=adjective, verdict=verdict)
-    return sentence, domain, style
+    noun = _one(rng, tuple(NOUNS[domain]))
+    verb, companion, place = NOUNS[domain][noun]
+    parts = {"noun": noun, "verb": verb, "companion": companion, "place": place, "verdict": VERDICTS[style]}
+    return _one(rng, FRAMES).format(adjective=_one(rng, ADJECTIVES[domain][style]), **parts), domain, style
 
 
 def _one(rng: np.random.Generator, options: Sequence[str]) -> str:
