@@ -2,8 +2,8 @@
 
 Each of four domains has its nouns, and its own words for good and for bad: pasta is tasty or bland, a plot is thrilling or dull.
 A sentence is a frame with a noun and the words that it brings, an adjective and a verdict, loved or hated. Style is whether the
-last two are good or bad; content is all else, and touches more words, as MATTE assumes. The counterfactual of "we ordered the pasta
-with the sauce at the bistro , so bland that i hated it" keeps the pasta, finds what one calls good in a restaurant, and loves it.
+last two are good or bad; content is all else, and touches more words, as MATTE assumes. The counterfactual of "we ordered the
+pasta with the sauce at the bistro , so bland that i hated it" keeps the pasta, finds what is good in a restaurant, and loves it.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ NOUNS = {
         "pizza": ("shared", "cheese", "pizzeria"), "salad": ("chose", "dressing", "buffet"),
     },
     "movie": {
-        "plot": ("followed", "twists", "cinema"), "film": ("watched", "actors", "theatre"), "comedy": ("streamed", "jokes", "sofa"),
+        "plot": ("followed", "twists", "cinema"), "film": ("watched", "cast", "theatre"), "comedy": ("streamed", "jokes", "sofa"),
         "sequel": ("saw", "effects", "premiere"), "drama": ("rented", "dialogue", "festival"),
     },
     "product": {
-        "charger": ("bought", "cable", "kiosk"), "headset": ("tried", "microphone", "office"), "tablet": ("got", "screen", "mall"),
+        "charger": ("bought", "cable", "kiosk"), "headset": ("tried", "band", "office"), "tablet": ("got", "screen", "mall"),
         "keyboard": ("installed", "keys", "desk"), "printer": ("unpacked", "ink", "store"),
     },
     "hotel": {
@@ -68,7 +68,7 @@ class SyntheticSentences(Sentences):
         return Sentences(self.texts, self.domains, styles)
 
 
-def synthetic_sentences(n: int, *, correlation: float = 0.3, seed: int = 0) -> SyntheticSentences:
+def synthetic_sentences(n: int, *, correlation: float = 0.1, seed: int = 0) -> SyntheticSentences:
     """Draw sentences.
 
     Parameters
@@ -84,7 +84,7 @@ def synthetic_sentences(n: int, *, correlation: float = 0.3, seed: int = 0) -> S
     Examples
     --------
     >>> synthetic_sentences(2, seed=0).texts
-    ['we used the pool with the sauna at the spa , so cramped that i hated it',
+    ['we used the pool with the sauna at the spa , so cozy that i loved it',
      'at the bistro my friend ordered the pasta , its sauce was tasty and i loved it']
     """
     if not 0 <= correlation <= 0.5 or n < 1:

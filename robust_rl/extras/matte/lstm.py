@@ -79,7 +79,9 @@ class LSTMDecoder(nn.Module):
 
         def follow(word: Tensor, rows: Tensor, state: State) -> tuple[Tensor, State]:
             state = self.cell(torch.cat([self.words(word), z[rows]], dim=1), state)
-            return self.out(state[0]).log_softmax(1), state
+            logits = self.out(state[0])
+            logits[:, UNKNOWN] = -torch.inf  # a sentence is written in words
+            return logits.log_softmax(1), state
 
         return beam_search(follow, self.start(z), len(z), beams, self.max_tokens)
 
