@@ -16,6 +16,8 @@ from robust_rl.extras.matte.training import MatteTraining, check_domains
 from robust_rl.training import RunDirectory, Trainer
 
 CHUNK = 512
+MEASURED = 64
+"""Rows on which the influence is measured: its memory is that of rows times dimensions."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ class Matte:
         Trainer(run, **trainer).fit(training)
         self.steps_done = training.count
         self.network.eval()
-        self._influence = self._measure(data[:CHUNK], domain[:CHUNK])
+        self._influence = self._measure(data[:MEASURED], domain[:MEASURED])
         return self
 
     @torch.no_grad()

@@ -115,7 +115,7 @@ class MatteNetwork(nn.Module):
         return kl_c, kl_s
 
     def influence(self, code: Tensor, inputs: Tensor) -> Tensor:
-        """Return |J| by column of the code, (dc + ds, B, n), in the units that the configuration says."""
+        """Return |J| by column of the code, (dc + ds, B, outputs), in the units that the configuration says."""
         columns = jacobian_columns(lambda z: self.decoder.hidden(z, inputs), code, self.config.jacobian)
         return (columns * deviation(code)[:, None, None] if self.config.scale_free else columns).abs()
 
