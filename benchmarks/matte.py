@@ -198,9 +198,7 @@ def grammar_section(out: Path) -> list[str]:
 
 def baselines() -> dict[str, list[np.ndarray]]:
     """Scores of copies, of the antonyms of common English, and of the grammar's own, on the sentences of the seeds."""
-    own = {bad: good for styles in ADJECTIVES.values() for good, bad in zip(styles["positive"], styles["negative"])} | {
-        "hated": "loved"
-    }
+    own = {"hated": "loved"} | {by["negative"]: by["positive"] for by in ADJECTIVES.values()}
     ways = {
         "copy": copy_baseline,
         "antonyms, English at large": antonym_baseline,

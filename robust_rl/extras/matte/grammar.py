@@ -1,9 +1,9 @@
 """A small language whose counterfactuals are known.
 
 Each of four domains has its nouns, and its own words for good and for bad: pasta is tasty or bland, a plot is thrilling or dull.
-A sentence is a frame with a noun and the words that it brings, an adjective and a verdict, loved or hated. Style is whether the
-last two are good or bad; content is all else, and touches more words, as MATTE assumes. The counterfactual of "we ordered the
-pasta with the sauce at the bistro , so bland that i hated it" keeps the pasta, finds what is good in a restaurant, and loves it.
+A sentence has a noun and the words that it brings, an adjective and a verdict, loved or hated. Style is whether the last two are
+good or bad; content is all else, and touches more words, as MATTE assumes. The counterfactual of "we ordered the pasta with the
+sauce at the bistro , so bland that i hated it" keeps the pasta, finds what is good in a restaurant, and loves it.
 """
 
 from __future__ import annotations
@@ -38,17 +38,14 @@ NOUNS = {
 }  # fmt: skip
 """What is spoken of, and the words that it brings: a noun settles four words of a sentence, style two."""
 ADJECTIVES = {
-    "restaurant": {POSITIVE: ("tasty",), NEGATIVE: ("bland",)},
-    "movie": {POSITIVE: ("thrilling",), NEGATIVE: ("dull",)},
-    "product": {POSITIVE: ("reliable",), NEGATIVE: ("flimsy",)},
-    "hotel": {POSITIVE: ("cozy",), NEGATIVE: ("cramped",)},
+    "restaurant": {POSITIVE: "tasty", NEGATIVE: "bland"},
+    "movie": {POSITIVE: "thrilling", NEGATIVE: "dull"},
+    "product": {POSITIVE: "reliable", NEGATIVE: "flimsy"},
+    "hotel": {POSITIVE: "cozy", NEGATIVE: "cramped"},
 }
 VERDICTS = {POSITIVE: "loved", NEGATIVE: "hated"}
 """The same in all domains, without which nothing would tell that tasty is to pasta what thrilling is to a plot."""
-FRAMES = (
-    "we {verb} the {noun} with the {companion} at the {place} , so {adjective} that i {verdict} it",
-    "at the {place} my friend {verb} the {noun} , its {companion} was {adjective} and i {verdict} it",
-)
+FRAME = "we {verb} the {noun} with the {companion} at the {place} , so {adjective} that i {verdict} it"
 DOMAINS = tuple(NOUNS)
 
 
@@ -85,7 +82,7 @@ def synthetic_sentences(n: int, *, correlation: float = 0.1, seed: int = 0) -> S
     --------
     >>> synthetic_sentences(2, seed=0).texts
     ['we used the pool with the sauna at the spa , so cozy that i loved it',
-     'at the bistro my friend ordered the pasta , its sauce was tasty and i loved it']
+     'we followed the plot with the twists at the cinema , so thrilling that i loved it']
     """
     if not 0 <= correlation <= 0.5 or n < 1:
         raise InvalidArgumentError(f"n={n} must be at least 1, and correlation={correlation} in [0, 0.5]")
@@ -135,19 +132,16 @@ def _sentence(rng: np.random.Generator, correlation: float) -> tuple[str, str, s
     domain = DOMAINS[number]
     good = rng.random() < 0.5 + (correlation if number % 2 == 0 else -correlation)
     style = POSITIVE if good else NEGATIVE
-    noun = _one(rng, tuple(NOUNS[domain]))
+    noun = tuple(NOUNS[domain])[int(rng.integers(len(NOUNS[domain])))]
     verb, companion, place = NOUNS[domain][noun]
-    parts = {"noun": noun, "verb": verb, "companion": companion, "place": place, "verdict": VERDICTS[style]}
-    return _one(rng, FRAMES).format(adjective=_one(rng, ADJECTIVES[domain][style]), **parts), domain, style
-
-
-def _one(rng: np.random.Generator, options: Sequence[str]) -> str:
-    return options[int(rng.integers(len(options)))]
+    adjective, verdict = ADJECTIVES[domain][style], VERDICTS[style]
+    parts = {"noun": noun, "verb": verb, "companion": companion, "place": place, "adjective": adjective, "verdict": verdict}
+    return FRAME.format(**parts), domain, style
 
 
 def _judge(output: str, source: str, domain: str, target: str) -> tuple[bool, bool, bool]:
     said, nouns = words(output), {noun for group in NOUNS.values() for noun in group}
-    adjectives = [(home, style, word) for home, by in ADJECTIVES.items() for style, group in by.items() for word in group]
+    adjectives = [(home, style, word) for home, by in ADJECTIVES.items() for style, word in by.items()]
     used = [(home, style) for home, style, word in adjectives if word in said]
     verdicts = [style for style, word in VERDICTS.items() if word in said]
     kept = {word for word in words(source) if word in nouns} == {word for word in said if word in nouns}
