@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.stats import t
+from scipy.stats import rankdata, t
 
 from robust_rl.errors import CollapseWarning
 from robust_rl.extras.matte import (
@@ -49,11 +49,7 @@ VECTOR_VARIANTS = {
     "no domain prior": {"prior": "standard"},
     "neither": {"prior": "standard", "w_sparse": 0.0, "w_partial": 0.0},
 }
-TEXT_VARIANTS = {
-    "MATTE": {},
-    "no domain prior": {"prior": "standard"},
-    "VAE": {"prior": "standard", "w_sparse": 0.0, "w_partial": 0.0, "w_mask": 0.0},
-}
+TEXT_VARIANTS = {"MATTE": {}, "no domain prior": {"prior": "standard"}}
 VADER = {
     "c_dim": 24, "s_dim": 16, "enc_hidden": 96, "dec_hidden": 96, "embedding": 64, "vocabulary": 4000, "max_tokens": 12,
     "beta_c": 0.03, "beta_s": 0.003, "w_sparse": 0.02, "w_partial": 0.005, "free_influence": 15.0, "batch_size": 48,
@@ -69,12 +65,20 @@ VECTOR_NOTE = """Three dimensions of content, two of style, eight domains, twent
 ridge regression on rows held out. "leak": what c\\^ tells of s beyond what the true c and the domain tell; "c after s\\~":
 content read from rows whose noise of style was redrawn. Weights and the free influence were chosen on seeds 0 and 1 and then
 held; the seeds here are new ones. "no domain prior": N(0, I)."""
-GRAMMAR_NOTE = """5,000 sentences, ten labelled of each style, 300 held out and flipped. "VAE": N(0, I) and no penalty. "all":
-style, noun and domain right at once."""
+GRAMMAR_NOTE = """5,000 sentences, 600 steps, ten labelled examples of each style, 300 sentences held out and flipped. "all": style,
+noun and domain right at once; "reconstructed": written again word for word, nothing changed.
+
+**This does not work yet.** Content is learned: nouns and the words that they bring come back, in words of the right domain. Style
+is not: about as many sentences flip as hold the rarer style of their domain, which is what a decoder does that writes each
+domain's commoner style whatever s says. Some fifteen settings and four versions of the grammar were tried, most of them on seed 0,
+two on seed 10. When content was all but perfect, the 0.67 nats of style were still missing from the likelihood: they are learned
+last. A likely further reason: the Jacobian says little of what is discrete, since at the centre of a cluster of codes the decoder
+is saturated, and a dimension that rewrites a whole sentence may have as small an influence as one that changes two words."""
 VADER_NOTE = """{sentences} sentences of VADER's four domains to learn from, {held_out} rated ones held out, by whole documents
-({documents}), one seed. Negative log-likelihood of a sentence in training: {first_loss:.1f} at first, {last_loss:.1f} at the end;
-KL of content {kl_c:.2f} nats, of style {kl_s:.2f}. Sign of a held-out rating, by least squares on the latents:
-{sign_from_s:.3f} from style's noise, {sign_from_c:.3f} from content's; {majority:.3f} is the larger class."""
+({documents}), one seed, 12 tokens at most, 1,600 steps of 48: under four epochs. Negative log-likelihood of a sentence in
+training: {first_loss:.1f} at first, {last_loss:.1f} at the end; KL of content {kl_c:.1f} nats, of style {kl_s:.1f}. Does style
+tell the sign of a held-out rating? Area under the curve of a least-squares fit: {s[0]:.3f} ({s[1]:.3f} to {s[2]:.3f}, bootstrap
+over documents) from style's noise, {c[0]:.3f} ({c[1]:.3f} to {c[2]:.3f}) from content's; 0.5 is chance."""
 
 
 def vectors(out: Path) -> None:
@@ -143,7 +147,7 @@ def vader(out: Path, sdist: Path) -> None:
     for name, part in (("learned", learned), ("held out", held_out)):
         part = part.rows([i for i, style in enumerate(part.styles) if style is not None])
         code = model.encode(part.texts, part.domains)
-        signs[name] = code, np.array([style == "positive" for style in part.styles])
+        signs[name] = code, np.array([style == "positive" for style in part.styles]), np.array(part.documents)
     table, pairs = transfer_table(model, learned, held_out, limit=200)
     found = {
         "sentences": len(learned),
@@ -153,9 +157,8 @@ def vader(out: Path, sdist: Path) -> None:
         "last loss": float(np.mean(losses[-50:])),
         "kl_c": float(np.mean([line["train/kl_c"] for line in lines[-50:]])),
         "kl_s": float(np.mean([line["train/kl_s"] for line in lines[-50:]])),
-        "majority": float(max(signs["held out"][1].mean(), 1 - signs["held out"][1].mean())),
-        "sign from s~": sign_accuracy(signs, "s_noise"),
-        "sign from c~": sign_accuracy(signs, "c_noise"),
+        "s": sign_auc(signs, "s_noise"),
+        "c": sign_auc(signs, "c_noise"),
         "influence": model.influence(),
         "table": table,
         "pairs": pairs,
@@ -163,12 +166,20 @@ def vader(out: Path, sdist: Path) -> None:
     write(out / "vader.json", found)
 
 
-def sign_accuracy(signs: dict, block: str) -> float:
-    """Share of held-out ratings whose sign a least-squares fit on learned rows gets right."""
-    (code, wanted), (other, truth) = signs["learned"], signs["held out"]
+def sign_auc(signs: dict, block: str) -> tuple[float, float, float]:
+    """Area under the curve of a least-squares fit on learned rows, on held-out ones; 95 % by bootstrap over documents."""
+    (code, wanted, _), (other, truth, documents) = signs["learned"], signs["held out"]
     x, y = (np.c_[getattr(part, block).numpy(), np.ones(len(getattr(part, block)))] for part in (code, other))
-    weights = np.linalg.lstsq(x, 2.0 * wanted - 1, rcond=None)[0]
-    return float(np.mean((y @ weights > 0) == truth))
+    score = y @ np.linalg.lstsq(x, 2.0 * wanted - 1, rcond=None)[0]
+    rng, groups = np.random.default_rng(0), [np.flatnonzero(documents == name) for name in np.unique(documents)]
+    draws = [np.concatenate([groups[k] for k in rng.integers(len(groups), size=len(groups))]) for _ in range(200)]
+    return (auc(score, truth), *np.quantile([auc(score[rows], truth[rows]) for rows in draws], [0.025, 0.975]).tolist())
+
+
+def auc(score: np.ndarray, truth: np.ndarray) -> float:
+    """Chance that a positive one has the higher score."""
+    count = truth.sum()
+    return float((rankdata(score)[truth].sum() - count * (count + 1) / 2) / (count * (len(truth) - count)))
 
 
 def page(out: Path) -> None:
@@ -192,7 +203,7 @@ def grammar_section(out: Path) -> list[str]:
     chosen = [pair for good in (1.0, 0.0) for pair in [one for one in judged if one[0] == good][:6]]
     examples = [["right" if right else "wrong", home, a, b] for right, a, b, home in chosen]
     head = ["", "## A grammar whose counterfactuals are known", "", GRAMMAR_NOTE, "", *table(["variant", *columns], rows)]
-    note = f"Sentences of seed {SEEDS[0]}: the first that came out right, the first that came out wrong."
+    note = f"MATTE, sentences of seed {SEEDS[0]}: the first six that came out right, the first six that came out wrong."
     return [*head, "", note, "", *table(["", "domain", "from", "to"], examples)]
 
 

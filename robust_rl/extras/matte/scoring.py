@@ -138,7 +138,7 @@ class StyleClassifier:
         ]
         places = torch.tensor(sorted(pairs), dtype=torch.long).reshape(-1, 2).T
         ones = torch.ones(places.shape[1], dtype=torch.float64)
-        return torch.sparse_coo_tensor(places, ones, (len(texts), len(self._number)))
+        return torch.sparse_coo_tensor(places, ones, (len(texts), len(self._number)), check_invariants=True)
 
     def _logits(self, table: Tensor) -> Tensor:
         found: Tensor = torch.sparse.mm(table, self._weights[:-1]) + self._weights[-1]

@@ -21,8 +21,8 @@ from robust_rl.extras.matte.vader import load_vader_domains
 from robust_rl.training import RunDirectory, Section, Table, read_json
 
 GRAMMAR: dict[str, Any] = {
-    "c_dim": 2, "s_dim": 1, "enc_hidden": 64, "dec_hidden": 64, "embedding": 32, "beta_c": 0.05, "beta_s": 0.005,
-    "w_sparse": 0.05, "w_partial": 0.0, "free_influence": 30.0, "penalty_course": "constant", "warm_up": 0.7, "steps": 600,
+    "c_dim": 2, "s_dim": 4, "enc_hidden": 64, "dec_hidden": 64, "embedding": 32, "beta_c": 0.05, "beta_s": 0.005,
+    "w_sparse": 0.01, "w_partial": 0.0, "free_influence": 30.0, "penalty_course": "constant", "warm_up": 0.7, "steps": 600,
     "learning_rate": 1e-2, "jacobian_every": 5, "jacobian_fraction": 0.5,
 }  # fmt: skip
 """Settings for the synthetic grammar, minutes on a busy core."""
