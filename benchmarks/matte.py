@@ -65,15 +65,16 @@ VECTOR_NOTE = """Three dimensions of content, two of style, eight domains, twent
 ridge regression on rows held out. "leak": what c\\^ tells of s beyond what the true c and the domain tell; "c after s\\~":
 content read from rows whose noise of style was redrawn. Weights and the free influence were chosen on seeds 0 and 1 and then
 held; the seeds here are new ones. "no domain prior": N(0, I)."""
-GRAMMAR_NOTE = """5,000 sentences, 600 steps, ten labelled examples of each style, 300 sentences held out and flipped. "all": style,
-noun and domain right at once; "reconstructed": written again word for word, nothing changed.
+GRAMMAR_NOTE = """5,000 sentences, 600 steps, ten labelled examples of each style, 300 sentences held out and flipped. "all":
+style, noun and domain right at once; "reconstructed": written again word for word, nothing changed.
 
-**This does not work yet.** Content is learned: nouns and the words that they bring come back, in words of the right domain. Style
-is not: about as many sentences flip as hold the rarer style of their domain, which is what a decoder does that writes each
-domain's commoner style whatever s says. Some fifteen settings and four versions of the grammar were tried, most of them on seed 0,
-two on seed 10. When content was all but perfect, the 0.67 nats of style were still missing from the likelihood: they are learned
-last. A likely further reason: the Jacobian says little of what is discrete, since at the centre of a cluster of codes the decoder
-is saturated, and a dimension that rewrites a whole sentence may have as small an influence as one that changes two words."""
+**This does not work yet.** Words come back in those of the right domain, and most nouns are kept, but style is not
+carried by s: about as many sentences flip as hold the rarer style of their domain, which is what a decoder does that
+writes each domain's commoner style whatever s says. Some fifteen settings and four versions of the grammar were tried,
+most of them on seed 0, two on seed 10. When content was all but perfect, the 0.67 nats of style were still missing from
+the likelihood: they are learned last. A likely further reason: the Jacobian says little of what is discrete, since at the
+centre of a cluster of codes the decoder is saturated, and a dimension that rewrites a whole sentence may have as small an
+influence as one that changes two words."""
 VADER_NOTE = """{sentences} sentences of VADER's four domains to learn from, {held_out} rated ones held out, by whole documents
 ({documents}), one seed, 12 tokens at most, 1,600 steps of 48: under four epochs. Negative log-likelihood of a sentence in
 training: {first_loss:.1f} at first, {last_loss:.1f} at the end; KL of content {kl_c:.1f} nats, of style {kl_s:.1f}. Does style

@@ -102,7 +102,7 @@ def test_the_grammar_is_judged_word_by_word():
         "the soup with the bread was tasty, i loved it": (1, 0, 1),
         "the pasta with the sauce was bland, i hated it": (0, 1, 1),
         "the pasta with the sauce was": (0, 1, 0),
-        "the pasta with the sauce was tasty greasy": (0, 1, 1),
+        "the pasta with the sauce was tasty bland": (0, 1, 1),
     }
     for output, expected in outputs.items():
         found = grammar_score([output], [source], ["restaurant"], ["positive"])
