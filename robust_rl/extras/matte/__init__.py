@@ -8,7 +8,7 @@ Guarantees", NeurIPS 2023, arXiv:2402.15309. Names are looked up when first used
 
 What is identified is a block up to an invertible map, not a component; the dimensions of content and style must be given; and
 relative sparsity, style touching fewer outputs than content, is an assumption on the data: ``model.influence()`` shows what the
-fit made of it.
+fit made of it. On vectors content is identified; small models of sentences don't carry style in s yet: benchmarks/matte.md.
 """
 
 from __future__ import annotations
