@@ -38,6 +38,10 @@ class ConvergenceWarning(UserWarning):
     """A solver stopped before its tolerance was met; its bounds hold all the same."""
 
 
+class CollapseWarning(UserWarning):
+    """A latent variable carries nothing of the data after training; the message says which, and what to change."""
+
+
 class FileFormatError(RobustRLError, ValueError):
     """A file is corrupt, foreign, or of a newer format than this version reads."""
 

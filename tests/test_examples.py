@@ -9,7 +9,12 @@ import pytest
 from tests.test_packaging import ROOT
 
 LONG = ("vpo_sentiment",)  # an hour, with a language model
-NEEDS = {"an_actor_dies": "ray", "lake_by_network": "ray.rllib", "robust_dqn_on_a_chain": "ray.rllib"}
+NEEDS = {
+    "an_actor_dies": "ray",
+    "lake_by_network": "ray.rllib",
+    "robust_dqn_on_a_chain": "ray.rllib",
+    "what_style_leaves_alone": "zuko",
+}
 """Example -> module of an optional part that it needs."""
 EXAMPLES = [path for path in sorted((ROOT / "examples").glob("*.py")) if path.stem not in LONG]
 

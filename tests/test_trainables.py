@@ -63,6 +63,15 @@ def one_layer_mim():
     return MIMTraining(OneLayerMIM(data), data, MIMObjective(), steps=20, batch_size=4)
 
 
+def matte():
+    pytest.importorskip("zuko")
+    from robust_rl.extras.matte.training import MatteTraining
+    from tests.extras.matte.test_objective import sentences
+
+    network, data, domain = sentences(steps=20, batch_size=8, word_dropout=0.2, jacobian_every=3)
+    return MatteTraining(network, data, domain)
+
+
 def by(method, model=None, ball=BALL, discount=0.97):
     """A planner that is far from done after eight steps."""
     model = random_model(3, states=30, masked=False) if model is None else model
@@ -123,6 +132,7 @@ TRAINABLES = {
     "VPO on a bandit, bounded": vpo_bandit("online", optimiser="bounded"),
     "LESS kernels, two layers": less_fit,
     "one-layer masked image model": one_layer_mim,
+    "MATTE on sentences": matte,
     "torch optimiser loop": torch_regression,
 }
 

@@ -18,6 +18,7 @@ from robust_rl.cli import (
     griffin,
     less,
     lists,
+    matte,
     mim,
     offline,
     options,
@@ -65,6 +66,7 @@ app.command("diffusion-train")(diffusion_train.diffusion_train)
 app.command("dpnp")(dpnp.dpnp)
 app.command("griffin")(griffin.griffin)
 app.add_typer(less.app, name="less")
+app.add_typer(matte.app, name="matte")
 app.add_typer(mim.app, name="mim")
 app.command("runs")(lists.runs)
 app.command("envs")(lists.environments)

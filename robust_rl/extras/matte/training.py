@@ -1,0 +1,180 @@
+"""Training MATTE, an optimiser step at a time."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from robust_rl.errors import CollapseWarning, FileFormatError, InvalidArgumentError
+from robust_rl.extras.matte.network import MatteNetwork
+from robust_rl.training import load_arrays, save_arrays
+
+STATE = "training.safetensors"
+FORMAT = "robust-rl matte training"
+COLLAPSED = 0.01
+"""Nats of a KL term below which its block carries nothing."""
+ACTIVE = 0.01
+"""Variance of a posterior mean over rows above which a dimension is in use (Burda et al. 2016)."""
+MEMORY = 0.95
+
+
+class MatteTraining:
+    """A Trainable whose step is one of Adam, on every parameter of the network.
+
+    Parameters
+    ----------
+    network
+        What to train.
+    data
+        Rows: vectors (N, d), or token ids (N, T) padded with 0.
+    domain
+        Number of each row's domain, (N,).
+
+    Attributes
+    ----------
+    count : int
+        Steps done.
+    recent : dict
+        Running means of ``kl_c`` and ``kl_s``.
+    """
+
+    def __init__(self, network: MatteNetwork, data: Tensor, domain: Tensor) -> None:
+        self.network, self.data, self.domain = network, data, domain
+        self.config, self.count = network.config, 0
+        self.generator = torch.Generator().manual_seed(self.config.seed)
+        self.optimiser = torch.optim.Adam(network.parameters(), lr=self.config.learning_rate)
+        self.recent = {"kl_c": math.nan, "kl_s": math.nan}
+
+    @property
+    def done(self) -> bool:
+        """Whether all steps are done."""
+        return self.count >= self.config.steps
+
+    def step(self) -> dict[str, float]:
+        """Descend the gradient of one batch's loss.
+
+        Returns
+        -------
+        dict
+            The loss, each of its terms unweighted, and what they are weighted with; ``train/active_c`` and ``active_s``:
+            dimensions in use; ``train/open_c``: content dimensions that the mask leaves open.
+
+        Warns
+        -----
+        CollapseWarning
+            At the last step, if a KL term has fallen to nothing.
+        """
+        rows = torch.randint(len(self.data), (self.config.batch_size,), generator=self.generator)
+        terms = self.network.terms(self._trimmed(rows), self.domain[rows], self.generator, jacobian=self._jacobian_due())
+        anneal, penalty, rate = self._anneal(), self._penalty(), self._rate()
+        loss = self.network.loss(terms, anneal, penalty)
+        self.optimiser.param_groups[0]["lr"] = rate
+        self.optimiser.zero_grad()
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
+        self.optimiser.step()
+        self.count += 1
+        mean = terms.pop("mean").detach()
+        numbers = {name: term.item() for name, term in terms.items()}
+        self._watch(numbers)
+        more = {"loss": loss.item(), "gradient_norm": norm.item(), "anneal": anneal, "penalty": penalty, "learning_rate": rate}
+        return {f"train/{name}": number for name, number in {**numbers, **more, **self._usage(mean)}.items()}
+
+    def save_checkpoint(self, directory: Path) -> None:
+        """Write the network, Adam's moments and the generator."""
+        arrays = {f"network.{name}": tensor.detach() for name, tensor in self.network.state_dict().items()}
+        for number, moments in self.optimiser.state_dict()["state"].items():
+            arrays |= {f"optimiser.{number}.{name}": tensor for name, tensor in moments.items()}
+        arrays["generator"] = self.generator.get_state()
+        recent = {name: None if math.isnan(value) else value for name, value in self.recent.items()}
+        metadata: dict[str, Any] = {"count": self.count, "recent": recent, "problem": self._problem()}
+        save_arrays(directory / STATE, arrays, metadata, format=FORMAT)
+
+    def load_checkpoint(self, directory: Path) -> None:
+        """Take over what :meth:`save_checkpoint` wrote.
+
+        Raises
+        ------
+        FileFormatError
+            The file is of another training.
+        """
+        arrays, metadata = load_arrays(directory / STATE, format=FORMAT)
+        if metadata["problem"] != self._problem():
+            raise FileFormatError(
+                f"{directory / STATE} is of another training; give the same configuration and data, or another run directory"
+            )
+        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        self.count = metadata["count"]
+        self.recent = {name: math.nan if value is None else value for name, value in metadata["recent"].items()}
+        self.generator.set_state(tensors["generator"])
+        self.network.load_state_dict(_part(tensors, "network."))
+        state: dict[int, dict[str, Tensor]] = {}
+        for key, tensor in _part(tensors, "optimiser.").items():
+            number, name = key.split(".")
+            state.setdefault(int(number), {})[name] = tensor
+        self.optimiser.load_state_dict({"state": state, "param_groups": self.optimiser.state_dict()["param_groups"]})
+
+    def _trimmed(self, rows: Tensor) -> Tensor:
+        """Return the batch's rows; of token ids, without the columns that are padding in all of them."""
+        data = self.data[rows]
+        return data if data.is_floating_point() else data[:, : int((data != 0).sum(1).max())]
+
+    def _jacobian_due(self) -> bool:
+        weighted = self.config.w_sparse > 0 or self.config.w_partial > 0
+        return weighted and self.count % self.config.jacobian_every == 0
+
+    def _anneal(self) -> float:
+        rise = self.config.warm_up * self.config.steps
+        return min(1.0, 0.1 + 0.9 * self.count / rise) if rise else 1.0
+
+    def _penalty(self) -> float:
+        return self._anneal() if self.config.penalty_course == "rise" else 1.0
+
+    def _rate(self) -> float:
+        return self.config.learning_rate * 0.5 * (1 + math.cos(math.pi * self.count / self.config.steps))
+
+    def _usage(self, mean: Tensor) -> dict[str, float]:
+        active_c, active_s = self.network.split((mean.var(0, unbiased=False) > ACTIVE)[None])
+        return {"active_c": int(active_c.sum()), "active_s": int(active_s.sum()), "open_c": int((self.network.mask() > 0).sum())}
+
+    def _watch(self, numbers: Mapping[str, float]) -> None:
+        """Keep running means of the KL terms, and say so at the end if one has collapsed."""
+        for name, before in self.recent.items():
+            self.recent[name] = numbers[name] if math.isnan(before) else MEMORY * before + (1 - MEMORY) * numbers[name]
+        if not self.done:
+            return
+        for name, block in (("kl_c", "content"), ("kl_s", "style")):
+            if self.recent[name] < COLLAPSED:
+                warnings.warn(
+                    f"the posterior of {block} has collapsed: its KL term is {self.recent[name]:.2g} nats, so {block} says "
+                    f"nothing of the data; lower beta_{name[-1]}, give free_bits, or raise word_dropout for sentences",
+                    CollapseWarning,
+                    stacklevel=2,
+                )
+
+    def _problem(self) -> dict[str, Any]:
+        return {"config": asdict(self.config), "data": list(self.data.shape), "parameters": _size(self.network)}
+
+
+def check_domains(domains: int) -> None:
+    """Refuse a single domain: the prior's variation over domains is what tells content from style."""
+    if domains < 2:
+        raise InvalidArgumentError(
+            "all rows are of one domain; MATTE needs at least two, since the change of the prior between domains is what "
+            "identifies content and style"
+        )
+
+
+def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _size(network: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
