@@ -21,6 +21,7 @@ NEEDS = {
     "papers/dpnp": "transformers",
     "papers/griffin": "transformers",
     "papers/less": "transformers",
+    "papers/matte": "zuko",
     "papers/mim": "transformers",
 }
 """Page -> module of an optional part that it needs. Those that need the same share a process, which imports it once."""
