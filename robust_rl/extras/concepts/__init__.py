@@ -1,0 +1,44 @@
+"""Discrete concepts in latent hierarchical models: the hidden causes of discrete data, and how they hang together.
+
+Paper: Kong, Chen, Huang, Xing, Chi and Zhang, "Learning Discrete Concepts in Latent Hierarchical Models", NeurIPS 2024,
+arXiv:2406.00519.
+
+Names are looked up when first used, so that importing this package loads neither torch nor scikit-learn nor networkx.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from robust_rl._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from robust_rl.extras.concepts.graphs import GRAPHS, graph_of
+    from robust_rl.extras.concepts.hierarchy import DiscreteHierarchy
+    from robust_rl.extras.concepts.metrics import latent_count_error, match_latents, shd, skeleton_f1
+    from robust_rl.extras.concepts.minimal import minimal_graph
+
+_HOMES = {
+    "GRAPHS": "graphs",
+    "DiscreteHierarchy": "hierarchy",
+    "graph_of": "graphs",
+    "latent_count_error": "metrics",
+    "match_latents": "metrics",
+    "minimal_graph": "minimal",
+    "shd": "metrics",
+    "skeleton_f1": "metrics",
+}
+"""Public name -> module of this package that defines it."""
+
+__all__ = [
+    "GRAPHS",
+    "DiscreteHierarchy",
+    "graph_of",
+    "latent_count_error",
+    "match_latents",
+    "minimal_graph",
+    "shd",
+    "skeleton_f1",
+]
+
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)
