@@ -13,18 +13,29 @@ from typing import TYPE_CHECKING
 from robust_rl._lazy import lazy_names
 
 if TYPE_CHECKING:
+    from robust_rl.extras.concepts.discovery import Cover
+    from robust_rl.extras.concepts.drawing import draw
+    from robust_rl.extras.concepts.em import fit_tables
+    from robust_rl.extras.concepts.estimator import HierarchicalConceptDiscovery
     from robust_rl.extras.concepts.graphs import GRAPHS, graph_of
     from robust_rl.extras.concepts.hierarchy import DiscreteHierarchy
     from robust_rl.extras.concepts.metrics import latent_count_error, match_latents, shd, skeleton_f1
     from robust_rl.extras.concepts.minimal import minimal_graph
+    from robust_rl.extras.concepts.ranks import RankTestResult, rank_test
 
 _HOMES = {
-    "GRAPHS": "graphs",
+    "Cover": "discovery",
     "DiscreteHierarchy": "hierarchy",
+    "GRAPHS": "graphs",
+    "HierarchicalConceptDiscovery": "estimator",
+    "RankTestResult": "ranks",
+    "draw": "drawing",
+    "fit_tables": "em",
     "graph_of": "graphs",
     "latent_count_error": "metrics",
     "match_latents": "metrics",
     "minimal_graph": "minimal",
+    "rank_test": "ranks",
     "shd": "metrics",
     "skeleton_f1": "metrics",
 }
@@ -32,11 +43,17 @@ _HOMES = {
 
 __all__ = [
     "GRAPHS",
+    "Cover",
     "DiscreteHierarchy",
+    "HierarchicalConceptDiscovery",
+    "RankTestResult",
+    "draw",
+    "fit_tables",
     "graph_of",
     "latent_count_error",
     "match_latents",
     "minimal_graph",
+    "rank_test",
     "shd",
     "skeleton_f1",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,9 @@ from robust_rl.extras.concepts.graphs import latents
 from robust_rl.extras.concepts.minimal import cover_of, minimal_graph
 from robust_rl.extras.concepts.search import CoverSearch, Ranks
 from robust_rl.training import Trainer
+
+Refiner = Callable[[nx.DiGraph, Sequence[str]], nx.DiGraph]
+"""Graph of a component and the names of its observed variables -> graph."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,8 @@ def discover(
     n_states: Mapping[str, int],
     k: int,
     max_cover: int = 2,
+    *,
+    refiner: Refiner | None = None,
     run: Path | None = None,
     progress: bool = False,
 ) -> Discovery:
@@ -87,6 +92,8 @@ def discover(
         Number of states of the latents, K.
     max_cover
         Largest number of latents in a cover.
+    refiner
+        Turns what was found in a component into something better.
     run
         Directory for logs and checkpoints of the searches, as :class:`~robust_rl.training.Trainer` takes it.
     progress
@@ -94,18 +101,27 @@ def discover(
     """
     parts, unresolved = [], []
     for i, names in enumerate(components(ranks, list(n_states))):
-        search = CoverSearch(ranks, names, k, max_cover)
-        Trainer(
-            None if run is None else run / f"component_{i}", progress=progress, checkpoint_every=None if run is None else 1
-        ).fit(search)
-        parts.append(search.tree.graph)
-        if len(search.tree.active) > 1:
-            unresolved.append(sorted(name for cover in search.tree.active for name in search.tree.measured(cover)))
-    found, absorbed = minimal_graph(_union(parts))
-    graph = _named(found, list(n_states))
+        place = None if run is None else run / f"component_{i}"
+        part, open_ends = searched(ranks, names, k, max_cover, place, progress)
+        if refiner is not None and len(names) > 3:
+            part, open_ends = refiner(part, names), []
+        parts.append(part)
+        unresolved += open_ends
+    graph = _union(parts)
     nx.set_node_attributes(graph, {name: n_states.get(name, k) for name in graph}, "n_states")
-    graph.graph.update(roots=[node for node in graph if not graph.in_degree(node)], absorbed=len(absorbed))
-    return Discovery(graph, unresolved)
+    return Discovery(named(graph, list(n_states)), unresolved)
+
+
+def searched(
+    ranks: Ranks, names: Sequence[str], k: int, max_cover: int, run: Path | None = None, progress: bool = False
+) -> tuple[nx.DiGraph, list[list[str]]]:
+    """Return the graph that a search of one component finds, and the variables that it leaves without a common parent."""
+    search = CoverSearch(ranks, names, k, max_cover)
+    Trainer(run, progress=progress, checkpoint_every=None if run is None else 1).fit(search)
+    graph, absorbed = minimal_graph(search.tree.graph)
+    graph.graph["absorbed"] = len(absorbed)
+    left = [name for cover in search.tree.active for name in search.tree.measured(cover)]
+    return graph, [sorted(left)] if len(search.tree.active) > 1 else []
 
 
 def components(ranks: Ranks, names: Sequence[str]) -> list[list[str]]:
@@ -122,11 +138,13 @@ def _union(parts: Sequence[nx.DiGraph]) -> nx.DiGraph:
     """Return the graphs as one, with latents of the same name kept apart."""
     whole = nx.DiGraph()
     for i, part in enumerate(parts):
+        absorbed = whole.graph.get("absorbed", 0) + part.graph.get("absorbed", 0)
         whole = nx.union(whole, nx.relabel_nodes(part, {name: f"{name}/{i}" for name in latents(part)}))
+        whole.graph["absorbed"] = absorbed
     return whole
 
 
-def _named(graph: nx.DiGraph, names: Sequence[str]) -> nx.DiGraph:
+def named(graph: nx.DiGraph, names: Sequence[str]) -> nx.DiGraph:
     """Return the graph with its latents called L1 and so on, from the roots down and by the first observed variable below."""
     place = {name: i for i, name in enumerate(names)}
     depth = {node: i for i, layer in enumerate(nx.topological_generations(graph)) for node in layer}
@@ -135,8 +153,9 @@ def _named(graph: nx.DiGraph, names: Sequence[str]) -> nx.DiGraph:
     prefix = "L" if not any(name.startswith("L") for name in names) else "latent_"
     new = {node: f"{prefix}{i}" for i, node in enumerate(order, start=1)}
     renamed = nx.relabel_nodes(graph, new)
-    named = nx.DiGraph()
-    named.add_nodes_from((node, renamed.nodes[node]) for node in [*new.values(), *names])
-    rank = {node: i for i, node in enumerate(named)}
-    named.add_edges_from(sorted(renamed.edges, key=lambda edge: (rank[edge[0]], rank[edge[1]])))
-    return named
+    result = nx.DiGraph()
+    result.add_nodes_from((node, renamed.nodes[node]) for node in [*new.values(), *names])
+    rank = {node: i for i, node in enumerate(result)}
+    result.add_edges_from(sorted(renamed.edges, key=lambda edge: (rank[edge[0]], rank[edge[1]])))
+    result.graph.update(graph.graph, roots=[node for node in result if not result.in_degree(node)])
+    return result

@@ -97,7 +97,7 @@ class DiscreteHierarchy:
         tables = {}
         for node in nx.topological_sort(graph):
             shape = [sizes[parent] for parent in graph.predecessors(node)]
-            tables[node] = _random_table(shape, sizes[node], strength, rng)
+            tables[node] = random_table(shape, sizes[node], strength, rng)
         return cls(graph, tables)
 
     @classmethod
@@ -213,7 +213,8 @@ def _sizes(graph: nx.DiGraph, n_states: int | tuple[int, int] | Mapping[str, int
     return sizes
 
 
-def _random_table(shape: Sequence[int], size: int, strength: float, rng: np.random.Generator) -> Floats:
+def random_table(shape: Sequence[int], size: int, strength: float, rng: np.random.Generator) -> Floats:
+    """Return p(variable | parents) as :meth:`DiscreteHierarchy.random` draws it; ``shape`` is that of the parents."""
     if not shape:
         return rng.dirichlet(np.full(size, 10.0))
     noise = rng.dirichlet(np.ones(size), shape)

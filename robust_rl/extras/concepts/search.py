@@ -177,6 +177,8 @@ class CoverSearch:
         if len(tree.active) != 2:
             return
         above, below = sorted(tree.active, key=lambda cover: (not tree.is_latent(cover), len(cover)))
+        if not tree.is_latent(above):
+            return
         for k in range(1, min(len(above), len(below))):
             if self.ranks.at_most([tree.block(above)], [tree.block(below)], self.n_states**k):
                 tree.adopt([above, below], k)
