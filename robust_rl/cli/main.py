@@ -10,6 +10,7 @@ import typer
 from robust_rl.cli import (
     bench,
     calibrate,
+    concepts,
     diffusion_train,
     dpnp,
     evaluate,
@@ -64,6 +65,7 @@ app.command("diffusion-train")(diffusion_train.diffusion_train)
 app.command("dpnp")(dpnp.dpnp)
 app.command("griffin")(griffin.griffin)
 app.add_typer(less.app, name="less")
+app.add_typer(concepts.app, name="concepts")
 app.command("runs")(lists.runs)
 app.command("envs")(lists.environments)
 app.command("sets")(lists.sets)

@@ -16,20 +16,27 @@ if TYPE_CHECKING:
     from robust_rl.extras.concepts.discovery import Cover
     from robust_rl.extras.concepts.drawing import draw
     from robust_rl.extras.concepts.em import fit_tables
+    from robust_rl.extras.concepts.encoder import ConceptEncoder, code_accuracy
     from robust_rl.extras.concepts.estimator import HierarchicalConceptDiscovery
     from robust_rl.extras.concepts.graphs import GRAPHS, graph_of
     from robust_rl.extras.concepts.hierarchy import DiscreteHierarchy
+    from robust_rl.extras.concepts.images import concept_images
     from robust_rl.extras.concepts.metrics import latent_count_error, match_latents, shd, skeleton_f1
     from robust_rl.extras.concepts.minimal import minimal_graph
     from robust_rl.extras.concepts.ranks import RankTestResult, rank_test
+    from robust_rl.extras.concepts.stability import edge_frequencies
 
 _HOMES = {
+    "ConceptEncoder": "encoder",
     "Cover": "discovery",
     "DiscreteHierarchy": "hierarchy",
     "GRAPHS": "graphs",
     "HierarchicalConceptDiscovery": "estimator",
     "RankTestResult": "ranks",
+    "code_accuracy": "encoder",
+    "concept_images": "images",
     "draw": "drawing",
+    "edge_frequencies": "stability",
     "fit_tables": "em",
     "graph_of": "graphs",
     "latent_count_error": "metrics",
@@ -43,11 +50,15 @@ _HOMES = {
 
 __all__ = [
     "GRAPHS",
+    "ConceptEncoder",
     "Cover",
     "DiscreteHierarchy",
     "HierarchicalConceptDiscovery",
     "RankTestResult",
+    "code_accuracy",
+    "concept_images",
     "draw",
+    "edge_frequencies",
     "fit_tables",
     "graph_of",
     "latent_count_error",
