@@ -3,6 +3,7 @@
     python benchmarks/concepts.py curve  --out concepts.jsonl      # resumable; a line a graph, size, draw and method
     python benchmarks/concepts.py tests  --out tests.jsonl         # size and power of the rank tests
     python benchmarks/concepts.py images --out images.jsonl        # stage (a), then (b)
+    python benchmarks/concepts.py digits --out digits.jsonl        # a picture in docs/images, too
     python benchmarks/concepts.py show concepts.jsonl tests.jsonl images.jsonl
 
 All tables are binary, drawn by DiscreteHierarchy.random with its default strength. Draws and samples have seeds that nothing was
@@ -23,16 +24,17 @@ from typing import Any
 import networkx as nx
 import numpy as np
 
-from robust_rl.extras.concepts import DiscreteHierarchy, HierarchicalConceptDiscovery, rank_test, skeleton_f1
+from robust_rl.extras.concepts import DiscreteHierarchy, HierarchicalConceptDiscovery, edge_frequencies, rank_test, skeleton_f1
 
 GRAPHS, SIZES, DRAWS, SEED = ("G1", "G2", "G3", "G5", "G4"), (2000, 10_000, 50_000), 20, 70_000
 METHODS = ("refined", "ranks", "rlcd")
+IMAGES = Path(__file__).resolve().parent.parent / "docs" / "images"
 
 
 def main() -> None:
     """Run one part, or show what was measured."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=["curve", "tests", "images", "show"])
+    parser.add_argument("part", choices=["curve", "tests", "images", "digits", "show"])
     parser.add_argument("files", nargs="*", type=Path)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--graphs", default=",".join(GRAPHS))
@@ -46,6 +48,8 @@ def main() -> None:
         curve(options)
     elif options.part == "tests":
         tests(options.out)
+    elif options.part == "digits":
+        digits(options.out, options.draws)
     else:
         images(options.out, options.draws)
 
@@ -125,6 +129,29 @@ def images(path: Path, draws: int) -> None:
             est = HierarchicalConceptDiscovery(n_states=2).fit(found[:, order])
             f1 = skeleton_f1(est, truth)
             add(path, concepts=concepts, draw=draw, accuracy=accuracy, f1=f1, seconds=time.process_time() - begin)
+
+
+def digits(path: Path, resamples: int) -> None:
+    """Find a hierarchy over scikit-learn's digits, their pixels pooled by fours and cut at their medians, and draw it."""
+    import pandas as pd
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from sklearn.datasets import load_digits
+
+    pooled = load_digits().images.reshape(-1, 4, 2, 4, 2).mean((2, 4)).reshape(-1, 16)
+    names = [f"r{row}c{column}" for row in range(1, 5) for column in range(1, 5)]
+    table = pd.DataFrame((pooled > np.median(pooled, axis=0)).astype(int), columns=names)
+    begin = time.process_time()
+    est = HierarchicalConceptDiscovery(n_states=2, max_cover=1, max_fits=300).fit(table)
+    shares = edge_frequencies(est, table, resamples)
+    figure = Figure(figsize=(11, 4.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    title = f"digits, 4 x 4 pooled pixels; darkness: share of {resamples} resamples with the edge"
+    est.draw(figure.subplots(), shares).set_title(title)
+    figure.savefig(IMAGES / "concepts-digits.png", dpi=90)
+    covers = {" ".join(cover.latents): list(cover.children) for cover in est.covers_}
+    edges = {f"{parent} - {child}": share for (parent, child), share in shares.items()}
+    add(path, digits=covers, edges=edges, score=est.score(table), seconds=time.process_time() - begin)
 
 
 def show(files: list[Path]) -> None:

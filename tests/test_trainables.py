@@ -55,6 +55,25 @@ def less_fit():
     return LessFit(kernels, model, tokens(5, 12), H2O(2, 2), epochs=2, batch_size=2, held_out=0.2)
 
 
+def cover_search():
+    pytest.importorskip("networkx")
+    from robust_rl.extras.concepts import DiscreteHierarchy
+    from robust_rl.extras.concepts.exact import ExactRanks
+    from robust_rl.extras.concepts.search import CoverSearch
+
+    truth = DiscreteHierarchy.random("G5", seed=0)
+    return CoverSearch(ExactRanks(truth.joint(), truth.observed), truth.observed, 2)
+
+
+def patch_mixtures():
+    pytest.importorskip("sklearn")
+    import numpy as np
+
+    from robust_rl.extras.concepts.encoder import PatchMixtures
+
+    return PatchMixtures(np.random.default_rng(0).normal(size=(5, 40, 3)), 2, max_concepts=1)
+
+
 def by(method, model=None, ball=BALL, discount=0.97):
     """A planner that is far from done after eight steps."""
     model = random_model(3, states=30, masked=False) if model is None else model
@@ -114,6 +133,8 @@ TRAINABLES = {
     "VPO on a bandit, online": vpo_bandit("online", calibration="chosen", schedule="sqrt"),
     "VPO on a bandit, bounded": vpo_bandit("online", optimiser="bounded"),
     "LESS kernels, two layers": less_fit,
+    "concepts, search for covers": cover_search,
+    "concepts, mixtures of patches": patch_mixtures,
     "torch optimiser loop": torch_regression,
 }
 

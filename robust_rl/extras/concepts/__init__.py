@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from robust_rl.extras.concepts.images import concept_images
     from robust_rl.extras.concepts.metrics import latent_count_error, match_latents, shd, skeleton_f1
     from robust_rl.extras.concepts.minimal import minimal_graph
+    from robust_rl.extras.concepts.nonnegative import NonnegativeRank, nonnegative_rank
     from robust_rl.extras.concepts.ranks import RankTestResult, rank_test
     from robust_rl.extras.concepts.stability import edge_frequencies
 
@@ -32,6 +33,7 @@ _HOMES = {
     "DiscreteHierarchy": "hierarchy",
     "GRAPHS": "graphs",
     "HierarchicalConceptDiscovery": "estimator",
+    "NonnegativeRank": "nonnegative",
     "RankTestResult": "ranks",
     "code_accuracy": "encoder",
     "concept_images": "images",
@@ -42,6 +44,7 @@ _HOMES = {
     "latent_count_error": "metrics",
     "match_latents": "metrics",
     "minimal_graph": "minimal",
+    "nonnegative_rank": "nonnegative",
     "rank_test": "ranks",
     "shd": "metrics",
     "skeleton_f1": "metrics",
@@ -54,6 +57,7 @@ __all__ = [
     "Cover",
     "DiscreteHierarchy",
     "HierarchicalConceptDiscovery",
+    "NonnegativeRank",
     "RankTestResult",
     "code_accuracy",
     "concept_images",
@@ -64,6 +68,7 @@ __all__ = [
     "latent_count_error",
     "match_latents",
     "minimal_graph",
+    "nonnegative_rank",
     "rank_test",
     "shd",
     "skeleton_f1",

@@ -2,10 +2,10 @@
 
     x = g(d, c):    for each state of the concepts d that a patch shows, its pixels lie around a centre of their own
 
-So the number of clusters in a patch is K^(number of concepts that it shows), and how labels of patches occur together says which
-concepts those are (factoring.py). Clusters are components of a mixture of normal distributions; their number is the power of K with
-the lowest integrated completed likelihood, BIC plus twice the entropy of the labels, which counts separate clusters rather than
-the normal pieces of a bent one.
+So the number of clusters in a patch is K^(number of concepts that it shows), and how labels of patches occur together says
+which concepts those are (factoring.py). Clusters are components of a mixture of normal distributions. Their number is the power
+of K with the lowest integrated completed likelihood, BIC plus twice the entropy of the labels, which counts separate clusters
+rather than the normal pieces of a bent one.
 
 Concepts that show nowhere but in all patches together, or clusters that touch, are out of reach.
 """
@@ -73,17 +73,23 @@ class PatchMixtures:
             for i, mixture in enumerate(self.mixtures)
             for name in ("weights_", "means_", "covariances_", "precisions_cholesky_")
         }
-        save_arrays(directory / FILE, arrays, {"patches": len(self.mixtures)})
+        save_arrays(directory / FILE, arrays, {"patches": len(self.mixtures), "problem": self._problem()})
 
     def load_checkpoint(self, directory: Path) -> None:
-        """Continue from a checkpoint."""
+        """Continue from a checkpoint. Raises InvalidArgumentError if it is of another fit."""
         arrays, noted = load_arrays(directory / FILE)
+        if noted["problem"] != self._problem():
+            raise InvalidArgumentError("the checkpoint is of other images or settings; choose another run directory")
         self.mixtures = []
         for i in range(noted["patches"]):
             mixture = GaussianMixture(len(arrays[f"{i}.weights_"]))
             for name in ("weights_", "means_", "covariances_", "precisions_cholesky_"):
                 setattr(mixture, name, arrays[f"{i}.{name}"])
             self.mixtures.append(mixture)
+
+    def _problem(self) -> list[Any]:
+        """Return what must be the same after a restart."""
+        return [*self.patches.shape, float(self.patches.sum()), self.k, self.max_concepts, self.seed]
 
     @staticmethod
     def _fit(pixels: Floats, components: int, seed: int) -> GaussianMixture:
@@ -172,8 +178,8 @@ class ConceptEncoder(TransformerMixin, BaseEstimator):
         found = factor(labels, [mixture.means_ for mixture in self.mixtures_], self.n_states)
         if self.n_concepts is not None and len(found) < self.n_concepts:
             raise InvalidArgumentError(
-                f"{len(found)} concepts show in the patches, whose numbers of clusters are {self.n_components_}, and n_concepts is "
-                f"{self.n_concepts}; try another patch_size, n_states, or more images"
+                f"{len(found)} concepts show in the patches, whose numbers of clusters are {self.n_components_}, and n_concepts "
+                f"is {self.n_concepts}; try another patch_size, n_states, or more images"
             )
         self.concepts_: list[Concept] = found[: self.n_concepts]
         return self
@@ -195,7 +201,7 @@ class ConceptEncoder(TransformerMixin, BaseEstimator):
         if size < 1 or height % size or width % size:
             raise InvalidArgumentError(f"patch_size is {size}; it must divide {height} and {width}, the sides of the images")
         grid = images.reshape(n, height // size, size, width // size, size, -1).transpose(1, 3, 0, 2, 4, 5)
-        return grid.reshape(-1, n, size * size * grid.shape[-1])
+        return np.asarray(grid.reshape(-1, n, size * size * grid.shape[-1]), float)
 
     def _labels(self, pixels: Floats) -> list[Integers]:
         return [mixture.predict(patch).astype(np.int64) for mixture, patch in zip(self.mixtures_, pixels, strict=True)]

@@ -52,6 +52,9 @@ class HierarchicalConceptDiscovery(TransformerMixin, BaseEstimator):
     refine : bool
         Whether graphs from several levels compete by their likelihood and are improved step by step. Without it the search is
         the rank tests' alone: faster, and unable to find covers of two latents in samples of usual size.
+    max_fits : int
+        Graphs that the refinement fits to each set of dependent variables, about. Up to a dozen columns end well before the
+        default; for more, time grows with it, and what it found by then is kept.
     random_state : int, RandomState or None
         Of the choice of variables for tests, and of the starts of fits.
     verbose : bool
@@ -101,12 +104,13 @@ class HierarchicalConceptDiscovery(TransformerMixin, BaseEstimator):
         n_subsets: int = 12,
         subset_size: int = 3,
         refine: bool = True,
+        max_fits: int = 500,
         random_state: Any = 0,
         verbose: bool = False,
     ) -> None:
         self.n_states, self.max_cover, self.rank_test, self.alpha = n_states, max_cover, rank_test, alpha
         self.n_subsets, self.subset_size, self.refine = n_subsets, subset_size, refine
-        self.random_state, self.verbose = random_state, verbose
+        self.max_fits, self.random_state, self.verbose = max_fits, random_state, verbose
 
     def fit(self, X: Any, y: Any = None, *, run: str | os.PathLike[str] | None = None) -> HierarchicalConceptDiscovery:
         """Find the graph of a sample, and its tables.
@@ -140,7 +144,8 @@ class HierarchicalConceptDiscovery(TransformerMixin, BaseEstimator):
         settings = {"alpha": self.alpha, "n_subsets": self.n_subsets, "subset_size": self.subset_size, "seed": seed}
         ranks = SampleRanks(columns, places, test=test, **settings)  # type: ignore[arg-type]
         self.n_states_ = self._latent_states(ranks, names)
-        refiner = SampleRefiner(ranks, columns, places, self.n_states_, self.max_cover, seed) if self.refine else None
+        limits = {"seed": seed, "max_fits": self.max_fits}
+        refiner = SampleRefiner(ranks, columns, places, self.n_states_, self.max_cover, **limits) if self.refine else None
         path = None if run is None else Path(run)
         found = discover(
             ranks, ranks.n_states, self.n_states_, self.max_cover, refiner=refiner, run=path, progress=bool(self.verbose)
@@ -239,7 +244,7 @@ class HierarchicalConceptDiscovery(TransformerMixin, BaseEstimator):
             raise InvalidArgumentError(f"rank_test is {self.rank_test!r}; it must be auto, {', '.join(METHODS)} or a function")
         if not 0 < self.alpha < 1:
             raise InvalidArgumentError(f"alpha is {self.alpha}; it must be above 0 and below 1")
-        for name in ("max_cover", "n_subsets", "subset_size"):
+        for name in ("max_cover", "n_subsets", "subset_size", "max_fits"):
             if getattr(self, name) < 1:
                 raise InvalidArgumentError(f"{name} is {getattr(self, name)}; it must be at least 1")
 

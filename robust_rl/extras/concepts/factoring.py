@@ -1,8 +1,8 @@
 """Concepts from the labels of patches: what two patches have in common.
 
-If patch p shows the concepts d_S and patch q shows d_T, then a label of p and one of q occur together exactly when they agree on the
-concepts in both, given that all combinations of concepts occur. So in the bipartite graph of labels that occur together, the
-connected components are the joint states of what S and T share: with K of them, one concept.
+If patch p shows the concepts d_S and patch q shows d_T, then a label of p and one of q occur together exactly when they agree
+on the concepts in both, given that all combinations of concepts occur. So in the bipartite graph of labels that occur together,
+the connected components are the joint states of what S and T share: with K of them, one concept.
 
 What only one patch shows is known up to a renaming within each state of the patch's other concept. The renaming that moves
 cluster centres least is taken, and the concept is marked as not identified.
@@ -24,7 +24,7 @@ from scipy.sparse.csgraph import connected_components
 Integers = NDArray[np.int64]
 RARE = 0.01
 """Two labels that occur together in a smaller share of the rows of either do so by misclassification."""
-SAME = 0.85
+SAME = 0.95
 """Two labellings that agree in more rows than this, up to names, are one concept."""
 
 
@@ -47,7 +47,7 @@ class Concept:
     def codes(self, labels: Sequence[Integers], k: int) -> Integers:
         """Return its state in each row, by majority of its patches."""
         votes = sum(np.eye(k)[states[labels[patch]]] for patch, states in self.states.items())
-        return np.asarray(votes).argmax(axis=1)
+        return np.asarray(np.asarray(votes).argmax(axis=1), np.int64)
 
 
 def shared_states(one: Integers, other: Integers) -> tuple[int, Integers, Integers]:
@@ -66,9 +66,9 @@ def shared_states(one: Integers, other: Integers) -> tuple[int, Integers, Intege
 def aligned(states: Integers, guide: Integers, k: int) -> tuple[Integers, float]:
     """Return a renaming of a labelling (old state -> new) that agrees most with another, and the share of agreement."""
     table = np.zeros((k, k))
-    np.add.at(table, (states, guide), 1 / len(states))
+    np.add.at(table, (states, guide), 1)
     rows, columns = linear_sum_assignment(-table)
-    return np.asarray(columns, np.int64), float(table[rows, columns].sum())
+    return np.asarray(columns, np.int64), float(table[rows, columns].sum() / len(states))
 
 
 def factor(labels: Sequence[Integers], centres: Sequence[NDArray[np.float64]], k: int) -> list[Concept]:

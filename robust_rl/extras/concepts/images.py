@@ -67,4 +67,4 @@ def _patch(pair: NDArray[np.int64], layers: int, rng: np.random.Generator) -> Fl
     for _ in range(layers):
         x = x @ np.linalg.qr(rng.normal(size=(size, size)))[0]
         x = np.where(x > 0, x, 0.5 * x)
-    return x.reshape(-1, PATCH, PATCH)
+    return np.asarray(x.reshape(-1, PATCH, PATCH), float)

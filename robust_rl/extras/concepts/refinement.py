@@ -11,6 +11,8 @@ This stands where the linear search deletes a cover and its neighbours and looks
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Iterable, Mapping, Sequence
 
 import networkx as nx
@@ -45,13 +47,15 @@ class ShapeScore:
         Number of states of the latents.
     seed
         Of the random starts.
+    max_fits
+        Number of graphs to fit, about: no step begins after so many.
     """
 
-    def __init__(self, codes: NDArray[np.int64], names: Sequence[str], k: int, seed: int = 0) -> None:
+    def __init__(self, codes: NDArray[np.int64], names: Sequence[str], k: int, seed: int = 0, max_fits: float = math.inf) -> None:
         order = np.argsort(names)
         self.rows, self.k, self.n = Rows.of(codes[:, order]), k, len(codes)
         self.n_states = {names[i]: int(codes[:, i].max()) + 1 for i in order}
-        self.rng = np.random.default_rng(seed)
+        self.rng, self.max_fits = np.random.default_rng(seed), max_fits
         self.scores: dict[Shape, float] = {}
         self.fits: dict[Shape, tuple[Posterior, Fit]] = {}
 
@@ -66,6 +70,11 @@ class ShapeScore:
                 fit = go_on(posterior, fit, ITERATIONS, 0.05)
             self.scores[shape], self.fits[shape] = fit.bic(self.n), (posterior, fit)
         return self.scores[shape]
+
+    @property
+    def spent(self) -> bool:
+        """Whether as many graphs have been fitted as may be."""
+        return len(self.scores) >= self.max_fits
 
     def _fresh(self, posterior: Posterior, shape: Shape) -> list[Tables]:
         """Return random starts, more of them where covers of several latents make more optima."""
@@ -109,19 +118,21 @@ def _leaves_below(graph: nx.DiGraph) -> dict[str, set[str]]:
 def refine(starts: Iterable[Shape], score: ShapeScore, max_cover: int) -> Shape:
     """Return the best tree of covers that steps downhill lead to, from the best start and from the least bad steps off it."""
     best = _downhill(min(starts, key=score), score, max_cover)
-    while True:
+    while not score.spent:
         near = sorted(neighbours(best, max_cover), key=lambda shape: score(shape, best))[:LOOKAHEAD]
         found = min((_downhill(shape, score, max_cover) for shape in near), key=score, default=best)
         if score(found) >= score(best) - 1e-6:
-            return best
+            break
         best = found
+    return best
 
 
 def _downhill(shape: Shape, score: ShapeScore, max_cover: int) -> Shape:
     """Return the tree of covers at which no step lowers the criterion any more."""
     while True:
         below = score(shape) - 1e-6
-        better = next((found for found in neighbours(shape, max_cover) if score(found, shape) < below), None)
+        ahead = itertools.takewhile(lambda _: not score.spent, neighbours(shape, max_cover))
+        better = next((found for found in ahead if score(found, shape) < below), None)
         if better is None:
             return shape
         shape = better
@@ -140,14 +151,23 @@ class SampleRefiner:
         Of the columns.
     k, max_cover
         As the search takes them.
-    seed
-        Of the random starts.
+    seed, max_fits
+        As :class:`ShapeScore` takes them, for each component.
     """
 
     def __init__(
-        self, ranks: SampleRanks, codes: NDArray[np.int64], names: Sequence[str], k: int, max_cover: int, seed: int = 0
+        self,
+        ranks: SampleRanks,
+        codes: NDArray[np.int64],
+        names: Sequence[str],
+        k: int,
+        max_cover: int,
+        *,
+        seed: int = 0,
+        max_fits: float = math.inf,
     ) -> None:
-        self.ranks, self.codes, self.names, self.k, self.max_cover, self.seed = ranks, codes, list(names), k, max_cover, seed
+        self.ranks, self.codes, self.names = ranks, codes, list(names)
+        self.k, self.max_cover, self.seed, self.max_fits = k, max_cover, seed, max_fits
 
     def __call__(self, graph: nx.DiGraph, names: Sequence[str]) -> nx.DiGraph:
         """Return the refined graph of a component."""
@@ -155,7 +175,7 @@ class SampleRefiner:
         graphs = [graph, *(searched(ranks, names, self.k, self.max_cover)[0] for ranks in levels)]
         starts = dict.fromkeys(shape for found in graphs if (shape := _whole(found, names)) is not None)
         columns = [self.names.index(name) for name in names]
-        score = ShapeScore(self.codes[:, columns], names, self.k, self.seed)
+        score = ShapeScore(self.codes[:, columns], names, self.k, self.seed, self.max_fits)
         refined = graph_of_shape(refine(starts or [(1, frozenset(names))], score, self.max_cover))
         refined.graph["absorbed"] = graph.graph.get("absorbed", 0)
         return refined

@@ -34,6 +34,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from robust_rl.errors import InvalidArgumentError
 from robust_rl.extras.concepts.cover_tree import Block, Cover, CoverTree
 from robust_rl.training import read_json, write_json
 
@@ -103,9 +104,12 @@ class CoverSearch:
         )
 
     def load_checkpoint(self, directory: Path) -> None:
-        """Continue from a checkpoint."""
+        """Continue from a checkpoint. Raises InvalidArgumentError if it is of other variables."""
         state = read_json(directory / FILE)
-        tree = CoverTree([node for node, latent in state["nodes"] if not latent])
+        names = [node for node, latent in state["nodes"] if not latent]
+        if names != [node for node, known in self.tree.graph.nodes(data=True) if not known["latent"]]:
+            raise InvalidArgumentError("the checkpoint is of a search among other variables; choose another run directory")
+        tree = CoverTree(names)
         tree.graph.add_nodes_from((node, {"latent": latent}) for node, latent in state["nodes"])
         tree.graph.add_edges_from(state["edges"])
         tree.active = [tuple(cover) for cover in state["active"]]

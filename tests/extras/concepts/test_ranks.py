@@ -70,3 +70,24 @@ def test_errors():
         rank_test([[1, 2], [3, 4]], 1, "svd")
     with pytest.raises(InvalidArgumentError, match="at least 1"):
         rank_test([[1, 2], [3, 4]], 0)
+
+
+def test_nonnegative_rank_is_the_number_of_states_of_the_cause():
+    from robust_rl.extras.concepts import nonnegative_rank
+
+    for states, names in ((2, ["X1", "X2", "X3"]), (3, ["X1", "X2", "X3"]), (2, ["X1", "X2"]), (3, ["X1", "X2", "X3", "X4"])):
+        joint = DiscreteHierarchy.random("G1", (states, 4), seed=1).joint(names)
+        table = np.random.default_rng(0).multinomial(20_000, joint.ravel()).reshape(joint.shape)
+        found = nonnegative_rank(table)
+        assert found.rank == states
+        assert all(p < 0.01 for p in found.pvalues[:-1])
+
+
+def test_one_cause_does_not_explain_two():
+    """X1 and X2 have another parent than X4 and X5: no two states explain all four, though each pair's table has rank 2."""
+    from robust_rl.extras.concepts import nonnegative_rank
+
+    truth = DiscreteHierarchy.random("G2", seed=0)
+    table = np.random.default_rng(0).multinomial(20_000, truth.joint(["X1", "X2", "X4", "X5"]).ravel()).reshape(2, 2, 2, 2)
+    assert nonnegative_rank(table, 2).rank is None
+    assert nonnegative_rank(table.sum((1, 3))).rank == 2
