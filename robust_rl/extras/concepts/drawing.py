@@ -43,7 +43,8 @@ def draw(graph: nx.DiGraph, axes: Any = None, frequencies: Mapping[Any, float] |
         style = (
             {"boxstyle": "circle,pad=0.25", "fc": "#cfe3f5"} if node in hidden else {"boxstyle": "round,pad=0.2", "fc": "white"}
         )
-        axes.text(x, y, node, ha="center", va="center", fontsize=8, bbox=style | {"ec": "0.2"}, zorder=2)
+        label = axes.text(x, y, node, ha="center", va="center", fontsize=8, bbox=style | {"ec": "0.2"}, zorder=2)
+        label.set_in_layout(False)
     axes.margins(0.08)
     axes.set_axis_off()
     return axes

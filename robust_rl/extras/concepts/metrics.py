@@ -16,6 +16,7 @@ from scipy.optimize import linear_sum_assignment
 
 from robust_rl.errors import InvalidArgumentError
 from robust_rl.extras.concepts.graphs import Spec, graph_of, latents, observed
+from robust_rl.extras.concepts.hierarchy import DiscreteHierarchy
 
 EXHAUSTIVE = 8
 """More latents than this are matched by their leaves and neighbours instead of in every way."""
@@ -31,7 +32,7 @@ def skeleton_f1(found: Any, true: str | Spec | nx.DiGraph) -> float:
     found
         A graph, or an estimator with ``graph_``.
     true
-        A graph as :func:`~robust_rl.extras.concepts.graph_of` takes it.
+        A graph as :func:`~robust_rl.extras.concepts.graph_of` takes it, or a :class:`DiscreteHierarchy`.
 
     Raises
     ------
@@ -74,7 +75,7 @@ def _compare(found: Any, true: Any) -> tuple[int, int, int]:
 
 
 def _graph(graph: Any) -> nx.DiGraph:
-    return graph_of(getattr(graph, "graph_", graph))
+    return graph_of(graph.graph if isinstance(graph, DiscreteHierarchy) else getattr(graph, "graph_", graph))
 
 
 def _edges(graph: nx.DiGraph) -> Edges:

@@ -54,8 +54,10 @@ def _neighbours(graph: nx.DiGraph, node: str) -> list[frozenset[str]]:
 def _is_redundant(graph: nx.DiGraph, node: str) -> bool:
     if not graph.nodes[node]["latent"] or len(cover_of(graph, node)) > 1:
         return False
-    sizes = [len(cover) for cover in _neighbours(graph, node)]
-    return len(sizes) < 2 or (len(sizes) == 2 and min(sizes) == 1)
+    sides = _neighbours(graph, node)
+    if not any(graph.nodes[other]["latent"] for side in sides for other in side):
+        return False  # nothing to be absorbed into
+    return len(sides) < 2 or (len(sides) == 2 and min(map(len, sides)) == 1)
 
 
 def _bridge(graph: nx.DiGraph, node: str) -> None:

@@ -1,12 +1,12 @@
 """The smallest number of states of one hidden cause that explains a table.
 
-A table of d variables with one common cause of r states is a sum of r non-negative tables of rank one, and r its non-negative rank:
+A table of d variables with one common cause of r states is a sum of r non-negative tables of rank one:
 
     P(x_1, ..., x_d) = sum_h p(h) prod_i p(x_i | h)                                                          (1)
 
-It is fitted by expectation and maximisation, which for two variables is the non-negative factorisation of least Kullback-Leibler
-divergence, and tested by the likelihood ratio against the table itself. For two variables the non-negative rank is at least the
-rank; for three and more it also says whether one cause explains all of them.
+The smallest such r is the table's non-negative rank. It is fitted by expectation and maximisation, which for two variables is the
+non-negative factorisation of least Kullback-Leibler divergence, and tested by the likelihood ratio against the table itself. For
+two variables the non-negative rank is at least the rank; for three and more it also says whether one cause explains all of them.
 
 Source: for tensors Chen et al., arXiv:2406.07020.
 """

@@ -1,5 +1,7 @@
 """The estimator: scikit-learn's contract, samples, tables, invariance, and what it says when it can't."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -30,11 +32,10 @@ def edges(est):
     return {frozenset([names[a], names[b]]) for a, b in est.skeleton_.edges}
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_trees_are_found_in_samples(seed):
-    for graph in ("G1", "G3"):
-        X = DiscreteHierarchy.random(graph, seed=50 + seed).sample(10_000, seed=seed)
-        assert skeleton_f1(HierarchicalConceptDiscovery(n_states=2).fit(X), graph) == 1.0
+@pytest.mark.parametrize("graph", ["G1", "G3"])
+def test_trees_are_found_in_samples(graph):
+    X = DiscreteHierarchy.random(graph, seed=50).sample(10_000, seed=0)
+    assert skeleton_f1(HierarchicalConceptDiscovery(n_states=2).fit(X), graph) == 1.0
 
 
 def test_a_cover_of_two_is_found_in_a_sample():
@@ -43,6 +44,17 @@ def test_a_cover_of_two_is_found_in_a_sample():
     assert skeleton_f1(est, "G4") == 1.0
     assert sorted(len(cover.latents) for cover in est.covers_) == [1, 2]
     assert {cover.rank for cover in est.covers_} == {2, 4}
+
+
+@pytest.mark.parametrize("graph", ["G4", "G5", "G6"])
+def test_few_rows_give_a_graph_whatever_the_tests_say(graph):
+    """With 150 rows most answers are wrong; what is built on them must still be a graph with tables."""
+    for seed in range(3):
+        X = DiscreteHierarchy.random(graph, seed=seed, strength=0.4).sample(150, seed=seed)
+        est = HierarchicalConceptDiscovery(n_states=2, refine=False, alpha=[1e-3, 0.05, 0.3][seed]).fit(X)
+        assert 0 <= skeleton_f1(est, graph) <= 1
+        assert np.isfinite(est.score(X))
+        np.testing.assert_allclose(est.transform(X).sum(1), len(est.latent_names_))
 
 
 @pytest.mark.parametrize("refine", [False, True])
@@ -87,18 +99,20 @@ def test_posterior_is_that_of_bayes():
     assert likelihood == pytest.approx(sum(np.log(truth.joint()[tuple(row)]) for row in X))
 
 
-def test_tables_are_recovered_up_to_names_of_states():
-    truth = DiscreteHierarchy.random("G3", seed=11)
+@pytest.mark.parametrize("seed", [11, 12])
+def test_tables_are_recovered_up_to_names_of_states(seed):
+    """One renaming of each latent's states must fit all tables in which it occurs, as parent or child."""
+    truth = DiscreteHierarchy.random("G3", seed=seed)
     X = truth.sample(20_000, seed=1)
     fit = fit_tables(truth.graph, truth.n_states, X)
     assert fit.converged
     assert fit.log_likelihood >= np.log(truth.joint()[tuple(X.T)]).sum()
-    for name in truth.observed:
-        (parent,) = truth.parents(name)
-        child = truth.parents("X1" if parent == "L1" else "X3" if parent == "L2" else "X5")
-        assert child == [parent]
-        errors = [np.abs(fit.tables[name][list(order)] - truth.tables[name]).max() for order in ([0, 1], [1, 0])]
-        assert min(errors) < 0.05
+    errors = []
+    for orders in itertools.product(([0, 1], [1, 0]), repeat=3):
+        order = dict(zip(truth.latents, orders, strict=True)) | {name: [0, 1] for name in truth.observed}
+        renamed = {node: fit.tables[node][np.ix_(*(order[name] for name in (*truth.parents(node), node)))] for node in fit.tables}
+        errors.append(max(np.abs(renamed[node] - truth.tables[node]).max() for node in renamed))
+    assert min(errors) < 0.05
 
 
 def test_likelihood_never_falls():
