@@ -110,6 +110,6 @@ class CoverTree:
         self.active.remove(below)
 
     def _new_latent(self) -> str:
-        name = f"_{sum(known['latent'] for _, known in self.graph.nodes(data=True)) + 1}"
+        name = f"\0{sum(known['latent'] for _, known in self.graph.nodes(data=True)) + 1}"
         self.graph.add_node(name, latent=True)
         return name

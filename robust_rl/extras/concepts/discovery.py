@@ -117,7 +117,10 @@ def searched(
 ) -> tuple[nx.DiGraph, list[list[str]]]:
     """Return the graph that a search of one component finds, and the variables that it leaves without a common parent."""
     search = CoverSearch(ranks, names, k, max_cover)
-    Trainer(run, progress=progress, checkpoint_every=None if run is None else 1).fit(search)
+    trainer = Trainer(run, progress=progress, checkpoint_every=None if run is None else 1)
+    trainer.fit(search)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
     graph, absorbed = minimal_graph(search.tree.graph)
     graph.graph["absorbed"] = len(absorbed)
     left = [name for cover in search.tree.active for name in search.tree.measured(cover)]

@@ -171,7 +171,10 @@ class ConceptEncoder(TransformerMixin, BaseEstimator):
         pixels = self._patches(images)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1 - len(pixels)))
         job = PatchMixtures(pixels, self.n_states, self.max_concepts, seed)
-        Trainer(run, checkpoint_every=None if run is None else 1, progress=bool(self.verbose)).fit(job)
+        trainer = Trainer(run, checkpoint_every=None if run is None else 1, progress=bool(self.verbose))
+        trainer.fit(job)
+        if trainer.interrupted:
+            raise KeyboardInterrupt
         self.mixtures_ = job.mixtures
         self.n_components_ = [mixture.n_components for mixture in self.mixtures_]
         labels = self._labels(pixels)

@@ -26,7 +26,7 @@ def categories_of(values: NDArray[Any], names: Sequence[str]) -> list[NDArray[An
     InvalidArgumentError
         A column is constant, or looks continuous.
     """
-    found = [np.unique(values[:, i]) for i in range(values.shape[1])]
+    found = [_labels(values[:, i], name) for i, name in enumerate(names)]
     for name, labels in zip(names, found, strict=True):
         if len(labels) == 1:
             raise InvalidArgumentError(f"column {name!r} is constant, always {labels[0]}; it tells nothing, drop it")
@@ -36,6 +36,13 @@ def categories_of(values: NDArray[Any], names: Sequence[str]) -> list[NDArray[An
                 "as sklearn.preprocessing.KBinsDiscretizer does"
             )
     return found
+
+
+def _labels(column: NDArray[Any], name: str) -> NDArray[Any]:
+    try:
+        return np.unique(column)
+    except TypeError as error:
+        raise InvalidArgumentError(f"column {name!r} mixes kinds of labels that can't be sorted; make them all text") from error
 
 
 def encode(values: NDArray[Any], categories: Sequence[NDArray[Any]], names: Sequence[str]) -> Integers:

@@ -174,12 +174,17 @@ class HierarchicalConceptDiscovery(TransformerMixin, BaseEstimator):
         self._check()
         table, own = bridges.joint_table(distribution)
         self.names_ = list(names or own or _default_names(table.ndim))
-        ranks = ExactRanks(table, self.names_)
+        places = {name: f"{i:04d}" for i, name in enumerate(sorted(self.names_))}
+        ordered = {place: name for name, place in places.items()}
+        ranks = ExactRanks(table, [places[name] for name in self.names_])
         self.n_features_in_, self.categories_ = table.ndim, [np.arange(size) for size in table.shape]
-        ordered = {name: name for name in sorted(self.names_)}
         self.n_states_ = self._latent_states(ranks, ordered)
         found = discover(
-            ranks, {name: ranks.n_states[name] for name in ordered}, self.n_states_, self.max_cover, progress=bool(self.verbose)
+            ranks,
+            {place: ranks.n_states[place] for place in ordered},
+            self.n_states_,
+            self.max_cover,
+            progress=bool(self.verbose),
         )
         self._keep(found, ordered, ranks.records)
         return self

@@ -140,6 +140,18 @@ def test_exact_mode_then_parameters():
         assert max(agreement, 1 - agreement) > 0.7
 
 
+def test_names_may_be_anything():
+    truth = DiscreteHierarchy.random("G1", seed=1)
+    names = ["_1", "L1", "a b", "0002"]
+    est = HierarchicalConceptDiscovery(n_states=2).fit_distribution(truth.joint(), names)
+    assert sorted(est.graph_) == sorted([*names, "latent_1"])
+    assert set(est.graph_.successors("latent_1")) == set(names)
+    frame = pd.DataFrame(np.array(["no", "yes"])[truth.sample(2000)], columns=names)
+    est = HierarchicalConceptDiscovery(n_states=2, refine=False).fit(frame)
+    assert set(est.graph_.successors("latent_1")) == set(names)
+    assert set(" ".join(est.tests_["A"]).split()) <= {"_1", "L1", "a", "b", "0002"}
+
+
 def test_pgmpy_and_causallearn_get_the_same_graph():
     pytest.importorskip("pgmpy")
     truth = DiscreteHierarchy.random("G4", seed=4)
@@ -167,6 +179,10 @@ def test_errors_name_the_offender_and_the_remedy():
         HierarchicalConceptDiscovery(n_states=3).fit(X)
     with pytest.raises(InvalidArgumentError, match="'X1' has the value 7, which was not there"):
         est.fit(X).transform(np.full((2, 4), 7))
+    mixed = X.astype(object)
+    mixed[0, 1] = "one"
+    with pytest.raises(InvalidArgumentError, match="'X2' mixes kinds"):
+        est.fit(mixed)
     with pytest.raises(InvalidArgumentError, match="n_states"):
         HierarchicalConceptDiscovery(n_states=1).fit(X)
     with pytest.raises(InvalidArgumentError, match="rank_test"):
