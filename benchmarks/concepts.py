@@ -155,27 +155,54 @@ def digits(path: Path, resamples: int) -> None:
 
 
 def show(files: list[Path]) -> None:
-    """Print tables for the page."""
+    """Print tables for the page, and draw the curve."""
     entries = [entry for path in files for entry in lines(path)]
-    cells = defaultdict(list)
+    cells: dict[tuple[str, str, int], dict[int, tuple[float, float]]] = defaultdict(dict)
     for entry in entries:
         if "graph" in entry:
-            cells[entry["method"], entry["graph"], entry["n"]].append((entry["f1"], entry["seconds"]))
-    for (method, graph, n), found in sorted(cells.items()):
-        f1, seconds = np.array(found).T
-        half = 1.96 * f1.std(ddof=1) / math.sqrt(len(f1)) if len(f1) > 1 else math.nan
-        exact = int((f1 > 1 - 1e-9).sum())
-        print(f"{method:8} {graph} {n:6} F1 {f1.mean():.3f} +- {half:.3f}  exact {exact}/{len(f1)}  {np.median(seconds):.1f} s")
+            cells[entry["method"], entry["graph"], entry["n"]][entry["draw"]] = entry["f1"], entry["seconds"]
+    summaries = {key: summarised(np.array(list(found.values()))) for key, found in cells.items()}
+    for (method, graph, n), (mean, half, exact, draws, seconds) in sorted(summaries.items()):
+        print(f"| {graph} | {n} | {method} | {mean:.3f} ± {half:.3f} | {exact} of {draws} | {seconds:.1f} |")
     for entry in entries:
         if "share" in entry:
-            print(f"{entry['what']:13} n {entry['n']:6} {entry['method']:4} {entry['share']:.3f}")
+            print(f"| {entry['what']} | {entry['n']} | {entry['method']} | {entry['share']:.3f} |")
     for concepts in sorted({entry["concepts"] for entry in entries if "concepts" in entry}):
         found = [entry for entry in entries if entry.get("concepts") == concepts]
         accuracy, f1 = np.array([[entry["accuracy"], entry["f1"]] for entry in found]).T
-        print(
-            f"{concepts} concepts: accuracy {accuracy.mean():.3f}, lowest {accuracy.min():.3f}, above 0.95 in "
-            f"{int((accuracy > 0.95).sum())}/{len(found)}; graph right in {int((f1 > 1 - 1e-9).sum())}/{len(found)}"
-        )
+        right, graphs = int((accuracy > 0.95).sum()), int((f1 > 1 - 1e-9).sum())
+        print(f"| {concepts} | {accuracy.mean():.4f} | {accuracy.min():.4f} | {right} of {len(f1)} | {graphs} of {len(f1)} |")
+    if cells:
+        draw_curve(summaries)
+
+
+def summarised(found: np.ndarray) -> tuple[float, float, int, int, float]:
+    """Return mean F1, half its 95 % interval, draws with the whole graph right, draws, and median seconds."""
+    f1, seconds = found.T
+    half = 1.96 * f1.std(ddof=1) / math.sqrt(len(f1)) if len(f1) > 1 else math.nan
+    return float(f1.mean()), float(half), int((f1 > 1 - 1e-9).sum()), len(f1), float(np.median(seconds))
+
+
+def draw_curve(summaries: dict[tuple[str, str, int], tuple[float, float, int, int, float]]) -> None:
+    """Draw F1 over n for each graph."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 3), layout="constrained")
+    FigureCanvasAgg(figure)
+    labels = {"refined": "ranks and likelihood", "ranks": "ranks alone", "rlcd": "causal-learn RLCD"}
+    panels = figure.subplots(1, len(GRAPHS), sharey=True)
+    for axes, graph in zip(panels, GRAPHS, strict=True):
+        for method, label in labels.items():
+            points = sorted((n, *found[:2]) for (name, where, n), found in summaries.items() if (name, where) == (method, graph))
+            if points:
+                n, mean, half = np.array(points).T
+                axes.errorbar(n, mean, np.nan_to_num(half), label=label, marker="o", markersize=4, capsize=2)
+        axes.set(title=graph, xscale="log", xlabel="rows", ylim=(0.2, 1.05))
+        axes.grid(alpha=0.3)
+    panels[0].set_ylabel("F1 of the skeleton")
+    panels[-1].legend(fontsize=7, loc="lower right")
+    figure.savefig(IMAGES / "concepts-curve.png", dpi=90)
 
 
 if __name__ == "__main__":

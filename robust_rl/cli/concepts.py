@@ -56,15 +56,16 @@ def discover(
     table, states = read_table(data), "auto" if n_states == "auto" else _number("--n-states", n_states)
     settings: dict[str, Any] = {"n_states": states, "max_cover": max_cover, "alpha": alpha, "refine": refine}
     est = HierarchicalConceptDiscovery(**settings, random_state=seed, verbose=sys.stderr.isatty())
-    file = out is not None and out.suffix == ".json"
-    run = None if file else RunDirectory(out) if out else RunDirectory.create(name=options.run_name("concepts", data.stem))
-    if run is not None:
-        run.start(settings | {"data": str(data), "bootstraps": bootstraps}, seed=seed, command="robust-rl concepts discover")
     est.fit(table)
     stable = edge_frequencies(est, table, bootstraps, seed=seed) if bootstraps else None
     result = summary(est, stable)
-    write_json(out if file and out else run.result / "graph.json", result)  # type: ignore[union-attr]
-    if run is not None:
+    if out is not None and out.suffix == ".json":
+        write_json(out, result)
+    else:
+        run = RunDirectory(out) if out else RunDirectory.create(name=options.run_name("concepts", data.stem))
+        run.start(settings | {"data": str(data), "bootstraps": bootstraps}, seed=seed, command="robust-rl concepts discover")
+        run.result.mkdir(exist_ok=True)
+        write_json(run.result / "graph.json", result)
         result |= {"run": str(run.path)}
         result["report"] = options.illustrated(write_concepts_report, run.result / "report.html", est, data.name, stable)
         run.finish()

@@ -174,6 +174,7 @@ class HierarchicalConceptDiscovery(TransformerMixin, BaseEstimator):
         self._check()
         table, own = bridges.joint_table(distribution)
         self.names_ = list(names or own or _default_names(table.ndim))
+        _check_names(self.names_)
         places = {name: f"{i:04d}" for i, name in enumerate(sorted(self.names_))}
         ordered = {place: name for name, place in places.items()}
         ranks = ExactRanks(table, [places[name] for name in self.names_])
@@ -302,3 +303,9 @@ class HierarchicalConceptDiscovery(TransformerMixin, BaseEstimator):
 
 def _default_names(count: int) -> list[str]:
     return [f"X{i}" for i in range(1, count + 1)]
+
+
+def _check_names(names: Sequence[str]) -> None:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise InvalidArgumentError(f"axes share the names {', '.join(twice)}; give each its own")

@@ -179,6 +179,8 @@ def test_errors_name_the_offender_and_the_remedy():
         HierarchicalConceptDiscovery(n_states=3).fit(X)
     with pytest.raises(InvalidArgumentError, match="'X1' has the value 7, which was not there"):
         est.fit(X).transform(np.full((2, 4), 7))
+    with pytest.raises(InvalidArgumentError, match="axes share the names a;"):
+        est.fit_distribution(np.full((2, 2, 2), 1 / 8), ["a", "b", "a"])
     mixed = X.astype(object)
     mixed[0, 1] = "one"
     with pytest.raises(InvalidArgumentError, match="'X2' mixes kinds"):
