@@ -57,24 +57,28 @@ class ShapeScore:
         self.n_states = {names[i]: int(codes[:, i].max()) + 1 for i in order}
         self.rng, self.max_fits = np.random.default_rng(seed), max_fits
         self.scores: dict[Shape, float] = {}
-        self.fits: dict[Shape, tuple[Posterior, Fit]] = {}
+        self.fits: dict[Shape, Fit] = {}
+        self._told: tuple[Shape, Posterior, Floats] | None = None  # what the last neighbour said of the latents
 
     def __call__(self, shape: Shape, near: Shape | None = None) -> float:
         """Return the criterion; a neighbour of ``near`` starts from that one's latents, and may be given up early."""
         if shape not in self.scores:
-            graph = graph_of_shape(shape)
-            posterior = Posterior(graph, {name: self.n_states.get(name, self.k) for name in graph}, self.rows)
+            posterior = self._posterior(shape)
             starts = self._fresh(posterior, shape) if near is None else self._from(posterior, shape, near)
             fit = climb(posterior, starts, TRIAL_ITERATIONS, 0.1)
             if near is None or fit.bic(self.n) < self.scores[near] + NEAR:
                 fit = go_on(posterior, fit, ITERATIONS, 0.05)
-            self.scores[shape], self.fits[shape] = fit.bic(self.n), (posterior, fit)
+            self.scores[shape], self.fits[shape] = fit.bic(self.n), fit
         return self.scores[shape]
 
     @property
     def spent(self) -> bool:
         """Whether as many graphs have been fitted as may be."""
         return len(self.scores) >= self.max_fits
+
+    def _posterior(self, shape: Shape) -> Posterior:
+        graph = graph_of_shape(shape)
+        return Posterior(graph, {name: self.n_states.get(name, self.k) for name in graph}, self.rows)
 
     def _fresh(self, posterior: Posterior, shape: Shape) -> list[Tables]:
         """Return random starts, more of them where covers of several latents make more optima."""
@@ -83,8 +87,10 @@ class ShapeScore:
 
     def _from(self, posterior: Posterior, shape: Shape, near: Shape) -> list[Tables]:
         """Return starts in which latents with the children of known ones mean the same, and new ones something random."""
-        known, fit = self.fits[near]
-        q = known(fit.tables)[0].reshape(-1, *[self.k] * len(known.latents))
+        if self._told is None or self._told[0] != near:
+            teller = self._posterior(near)
+            self._told = near, teller, teller(self.fits[near].tables)[0]
+        known, q = self._told[1], self._told[2].reshape(-1, *[self.k] * len(self._told[1].latents))
         partner = _partners(posterior.graph, known.graph)
         kept = [known.latents.index(partner[name]) + 1 for name in posterior.latents if name in partner]
         q = q.sum(axis=tuple(i for i in range(1, q.ndim) if i not in kept))
