@@ -198,10 +198,12 @@ def draw_curve(summaries: dict[tuple[str, str, int], tuple[float, float, int, in
             if points:
                 n, mean, half = np.array(points).T
                 axes.errorbar(n, mean, np.nan_to_num(half), label=label, marker="o", markersize=4, capsize=2)
-        axes.set(title=graph, xscale="log", xlabel="rows", ylim=(0.2, 1.05))
+        axes.set(title=graph, xscale="log", xlabel="rows", xlim=(1400, 72_000), ylim=(0.2, 1.05))
+        axes.set_xticks(SIZES, [f"{n:,}" for n in SIZES], fontsize=8)
+        axes.minorticks_off()
         axes.grid(alpha=0.3)
     panels[0].set_ylabel("F1 of the skeleton")
-    panels[-1].legend(fontsize=7, loc="lower right")
+    panels[0].legend(fontsize=7, loc="lower left")
     figure.savefig(IMAGES / "concepts-curve.png", dpi=90)
 
 
