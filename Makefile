@@ -44,7 +44,7 @@ bench: .venv/bench  ## side-by-side ratios; the figures are committed in benchma
 # the CPU build of torch first, so that nothing else pulls the CUDA one; torchvision off the path, for tests/extras/vision.py
 .venv/dev: .venv/core
 	$(PIP) -c constraints.txt torch==2.13.0
-	$(PIP) -c constraints.txt -e '.[dev,torch,alignment,rllib,diffusion,llm,mim,matte]'
+	$(PIP) -c constraints.txt -e '.[dev,torch,alignment,rllib,diffusion,llm,mim,matte,concepts]'
 	$(PIP) -c constraints.txt --upgrade --no-deps --target .venv/vision torchvision deepinv timm
 	touch $@
 

@@ -22,6 +22,10 @@ class InvalidArgumentError(RobustRLError, ValueError):
     """An argument is out of range or contradicts another."""
 
 
+class InsufficientStatesError(InvalidArgumentError):
+    """Observed variables have too few states to show how many their hidden causes have."""
+
+
 class UnknownNameError(RobustRLError, ValueError):
     """No environment, set, shift or run of that name; the message suggests the nearest."""
 

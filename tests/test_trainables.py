@@ -72,6 +72,25 @@ def matte():
     return MatteTraining(network, data, domain)
 
 
+def cover_search():
+    pytest.importorskip("networkx")
+    from robust_rl.extras.concepts import DiscreteHierarchy
+    from robust_rl.extras.concepts.exact import ExactRanks
+    from robust_rl.extras.concepts.search import CoverSearch
+
+    truth = DiscreteHierarchy.random("G5", seed=0)
+    return CoverSearch(ExactRanks(truth.joint(), truth.observed), truth.observed, 2)
+
+
+def patch_mixtures():
+    pytest.importorskip("sklearn")
+    import numpy as np
+
+    from robust_rl.extras.concepts.encoder import PatchMixtures
+
+    return PatchMixtures(np.random.default_rng(0).normal(size=(5, 40, 3)), 2, max_concepts=1)
+
+
 def by(method, model=None, ball=BALL, discount=0.97):
     """A planner that is far from done after eight steps."""
     model = random_model(3, states=30, masked=False) if model is None else model
@@ -133,6 +152,8 @@ TRAINABLES = {
     "LESS kernels, two layers": less_fit,
     "one-layer masked image model": one_layer_mim,
     "MATTE on sentences": matte,
+    "concepts, search for covers": cover_search,
+    "concepts, mixtures of patches": patch_mixtures,
     "torch optimiser loop": torch_regression,
 }
 

@@ -10,6 +10,7 @@ import typer
 from robust_rl.cli import (
     bench,
     calibrate,
+    concepts,
     diffusion_train,
     dpnp,
     evaluate,
@@ -66,6 +67,7 @@ app.command("diffusion-train")(diffusion_train.diffusion_train)
 app.command("dpnp")(dpnp.dpnp)
 app.command("griffin")(griffin.griffin)
 app.add_typer(less.app, name="less")
+app.add_typer(concepts.app, name="concepts")
 app.add_typer(matte.app, name="matte")
 app.add_typer(mim.app, name="mim")
 app.command("runs")(lists.runs)
