@@ -19,15 +19,8 @@ from tests.worlds import TAXI, random_model
 
 COMMANDS = ["solve", "evaluate", "game", "calibrate", "bench", "runs", "envs", "sets", "frontier", "sweep", "offline"]
 COMMANDS += ["vpo-bandit", "rllib train", "diffusion-train", "dpnp", "griffin", "less fit", "less evaluate"]
-COMMANDS += [
-    "mim simulate",
-    "mim diversity",
-    "matte train",
-    "matte transfer",
-    "matte evaluate",
-    "concepts discover",
-    "concepts simulate",
-]
+COMMANDS += ["mim simulate", "mim diversity", "matte train", "matte transfer", "matte evaluate"]
+COMMANDS += ["concepts discover", "concepts simulate"]
 CLIFF = ["solve", "CliffWalking-v1", "--set", "tv", "--radius", "0.1", "--support", "reachable", "--discount", "0.99"]
 
 GAME = ["game", "fishery", "--equilibrium", "ce", "--set", "tv", "--support", "free", "--radius", "0.1"]

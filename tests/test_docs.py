@@ -18,6 +18,7 @@ API = sorted((DOCS / "api").glob("*.md"))
 BLOCK = re.compile(r"^(?P<skip><!-- not run: .+ -->\n)?```python\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
 NEEDS = {
     "how_to/own_set": "cvxpy",
+    "papers/concepts": "networkx",
     "papers/dpnp": "transformers",
     "papers/griffin": "transformers",
     "papers/less": "transformers",
