@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robust_rl.errors import FileFormatError
+from robust_rl.errors import FileFormatError, sound
 from robust_rl.models.markov_game import MarkovGame
 from robust_rl.models.model_file import PARTS, check_pointers, matrix_of, read_npz, write_npz
 
@@ -30,7 +30,8 @@ def load(path: Path) -> MarkovGame:
     arrays = read_npz(path, FORMAT, "MarkovGame.save")
     if "agents" not in arrays:
         raise FileFormatError(f"{path} is incomplete: 'agents' is missing")
-    return game_from_arrays(arrays, [str(name) for name in arrays["agents"]], path)
+    with sound(path, "game"):
+        return game_from_arrays(arrays, [str(name) for name in arrays["agents"]], path)
 
 
 def game_arrays(game: MarkovGame) -> dict[str, NDArray[Any]]:

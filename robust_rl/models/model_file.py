@@ -156,8 +156,8 @@ def check_pointers(arrays: Mapping[str, NDArray[Any]], matrices: Iterable[str], 
     for name in matrices:
         if not {f"{name}.{part}" for part in PARTS} <= set(arrays):
             continue
-        parts = (arrays[f"{name}.{part}"] for part in PARTS)
-        if arrays["start"].ndim != 1 or not points_inside(*parts, columns=len(arrays["start"])):
+        data, indices, indptr = (arrays[f"{name}.{part}"] for part in PARTS)
+        if arrays["start"].ndim != 1 or not points_inside(data, indices, indptr, len(arrays["start"])):
             raise FileFormatError(f"{path} is corrupt: {name} is no CSR matrix")
 
 
