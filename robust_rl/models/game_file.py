@@ -49,7 +49,8 @@ def game_from_arrays(arrays: Mapping[str, NDArray[Any]], agents: list[str], path
     """Inverse of :func:`game_arrays`. Raises FileFormatError naming the file where something is missing or unsound."""
     try:
         horizon = int(arrays["horizon"]) or None
-        names = [f"transitions.{h}" for h in range(horizon or 1) if f"transitions.{h}.data" in arrays]
+        stages = min(horizon or 1, len(arrays))  # a file may name any horizon, and hold no more kernels than arrays
+        names = [f"transitions.{h}" for h in range(stages) if f"transitions.{h}.data" in arrays]
         check_pointers(arrays, names, path)
         kernels = [matrix_of(arrays, name, len(arrays["start"]), path) for name in names]
         transitions: Any = arrays["transitions"] if not kernels else kernels if len(kernels) > 1 else kernels[0]
