@@ -92,8 +92,8 @@ def preload(jobs):
     import matplotlib.figure  # noqa: F401
     import tensorboardX  # noqa: F401
 
-    import robust_rl.cli.main  # noqa: F401
-    import robust_rl.training.report  # noqa: F401
+    import robust_rl.cli.main
+    import robust_rl.training.report
 
     if set(jobs) & {"vpo-bandit", "diffusion-train", "dpnp", "less fit", "rllib train"}:
         import torch
@@ -104,9 +104,9 @@ def preload(jobs):
         import sklearn.datasets  # noqa: F401
 
         import robust_rl.extras.denoiser.run
-        import robust_rl.extras.dpnp.restoration  # noqa: F401
+        import robust_rl.extras.dpnp.restoration
     if "less fit" in jobs:
-        import robust_rl.extras.less.report  # noqa: F401
+        import robust_rl.extras.less.report
         import robust_rl.extras.llm_loading  # noqa: F401
 
 
@@ -134,9 +134,11 @@ class Command:
         return code
 
     def wait_for_cpu(self, seconds):
+        """Wait until the command has used so much processor time; return the exit code if it ended before."""
         return self.wait(lambda: processor_time(self.pid) >= seconds)
 
     def end(self, number=signal.SIGKILL):
+        """Send a signal, and return the exit code."""
         os.kill(self.pid, number)
         return self.wait()
 
@@ -146,6 +148,7 @@ class Command:
         return [line for line in lines if line.strip() and not line.startswith("warning:") and "it/s]" not in line]  # no bars
 
     def warnings(self):
+        """Return the warnings on stderr."""
         return [line for line in self.errors.read_text(errors="replace").splitlines() if line.startswith("warning:")]
 
 
@@ -526,7 +529,9 @@ def page(cells, scratch):
         seconds = f"{json.loads(noted.read_text())['seconds']:.1f}" if noted.exists() else ""
         rows.append(f"| {job} | {seconds} | " + " | ".join(row) + " |")
         if noted.exists():
-            left_out.append(f"- {job}: {', '.join(sorted({name.split(':')[0] + ' ' + name.rpartition('/')[2] if ':' in name else name for name in json.loads(noted.read_text())['differ']})[:12])}")
+            differ = json.loads(noted.read_text())["differ"]
+            names = {name.split(":")[0] + " " + name.rpartition("/")[2] if ":" in name else name for name in differ}
+            left_out.append(f"- {job}: {', '.join(sorted(names)[:12]) or 'nothing'}")
     broken = [f"- {key}: {'; '.join(one['problems'])}" for key, one in cells.items() if one["problems"]]
     total = len(cells)
     return TEXT.format(

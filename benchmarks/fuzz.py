@@ -3,9 +3,9 @@
     python benchmarks/fuzz.py --inputs 5000          # for each reader; goes on where it stopped; --write for the .md
     python benchmarks/fuzz.py --only policies --first 0 --inputs 50 --show
 
-Each reader runs in a forked child that may take 1 GB more than it has after a first valid file (RLIMIT_AS), and 5 seconds an
-input. Allowed is an object or a RobustRLError; for a command line, exit code 0, or 1 or 2 with one line. Mutations and readers are
-those of tests/fuzzing.py, tests/fuzz_cases.py and tests/fuzz_commands.py, which say more.
+Each reader runs in a forked child that may take 1 GB more than it has after a first valid file (RLIMIT_AS), and 5 seconds
+of processor time an input. Allowed is an object or a RobustRLError; for a command line, exit code 0, or 1 or 2 with one
+line. tests/fuzzing.py, fuzz_cases.py and fuzz_commands.py have the mutations and the readers.
 """
 
 import os
@@ -46,13 +46,15 @@ def main():
         if (arguments.only and name not in arguments.only) or name in arguments.without:
             continue
         entry = counts.setdefault(name, {"inputs": arguments.first, "refused": 0, "seconds": 0.0, "escapes": {}})
-        while entry["inputs"] < arguments.first + arguments.inputs and time.time() < end:
-            share = min(500, arguments.first + arguments.inputs - entry["inputs"])
+        last = arguments.first + arguments.inputs
+        while entry["inputs"] < last and time.time() < end:
+            share = min(500, last - entry["inputs"])
             batch(name, entry, share, arguments.scratch)
             if not arguments.show:
                 record.parent.mkdir(parents=True, exist_ok=True)
                 record.write_text(json.dumps(counts, indent=1))
-        print(f"{name}: {entry['inputs']} inputs, {entry['refused']} refused, {entry['seconds']:.0f} s, {len(entry['escapes'])} escapes")
+        counted = f"{entry['inputs']} inputs, {entry['refused']} refused, {entry['seconds']:.0f} s"
+        print(f"{name}: {counted}, {len(entry['escapes'])} escapes")
         for what, where in entry["escapes"].items() if arguments.show else ():
             print("   ", where["count"], what, where["first"])
         sys.stdout.flush()
@@ -63,7 +65,7 @@ def main():
 def names():
     from tests.fuzz_cases import cases
 
-    return list(cases()) + ["command lines"]
+    return [*cases(), "command lines"]
 
 
 def batch(name, entry, share, scratch):
@@ -75,7 +77,7 @@ def batch(name, entry, share, scratch):
         os.close(reading)
         child(name, entry["inputs"], share, scratch, os.fdopen(writing, "w"))
     os.close(writing)
-    last, seen = entry["inputs"] - 1, time.time()
+    last = entry["inputs"] - 1
     with os.fdopen(reading) as lines:
         for line in lines:
             report = json.loads(line)
@@ -169,12 +171,13 @@ def prepare(name, scratch):
 
 
 def page(counts):
-    rows = [
-        f"| {name} | {entry['inputs']:,} | {entry['refused']:,} | {sum(one['count'] for one in entry['escapes'].values())} | {entry['seconds']:.0f} |"
-        for name, entry in counts.items()
-    ]
-    escapes = [f"- {name}: {where['first']} ({where['count']})" for name, entry in counts.items() for where in entry["escapes"].values()]
-    return TEXT.format(total=sum(entry["inputs"] for entry in counts.values()), rows="\n".join(rows), escapes="\n".join(escapes) or "none")
+    rows, escapes = [], []
+    for name, entry in counts.items():
+        escaped = sum(one["count"] for one in entry["escapes"].values())
+        rows.append(f"| {name} | {entry['inputs']:,} | {entry['refused']:,} | {escaped} | {entry['seconds']:.0f} |")
+        escapes += [f"- {name}: {where['first']} ({where['count']})" for where in entry["escapes"].values()]
+    total = sum(entry["inputs"] for entry in counts.values())
+    return TEXT.format(total=total, rows="\n".join(rows), escapes="\n".join(escapes) or "none")
 
 
 TEXT = """# Hostile input

@@ -22,14 +22,18 @@ LINES = [
     ["solve", "model.npz", "--set", "none", "--discount", "0.9", "--max-steps", "3", "--checkpoint-every", "2"],
     ["solve", "model.drn", "--set", "interval", "--discount", "0.9", "--env-arg", "reach=end"],
     ["solve", "model.npz", *TV, "--s-rectangular", "--reward-radius", "0.1", "--discount", "0.9"],
-    ["evaluate", "solved", "--shift", "action_noise=0,0.05", "--shift", "observation_noise=0.1", "--episodes", "3", "--seed", "1"],
+    ["evaluate", "solved", "--shift", "action_noise=0,0.05", "--shift", "observation_noise=0.1", "--episodes", "3",
+    "--seed", "1"],
     ["game", "fishery", "--equilibrium", "ce", "--set", "chi2", "--radius", "0.01", "--selection", "any", "--seed", "3"],
     ["game", "soccer", "--horizon", "3", "--set", "tv", "--support", "free", "--radius", "player_0=0.1,player_1=0.05"],
     ["offline", "data.npz", *TV, "--features", "onehot:16:4", "--horizon", "4", "--v-min", "observed", "--penalty", "theory"],
-    ["offline", "data.npz", *TV, "--features", "aggregation:groups.npy", "--horizon", "4", "--reward-bounds", "0,1", "--trim", "1"],
-    ["calibrate", "--simulator", "FrozenLake-v1", "--log", "log.npz", "--confidence", "0.9", "--support", "free", "--visited-only"],
+    ["offline", "data.npz", *TV, "--features", "aggregation:groups.npy", "--horizon", "4", "--reward-bounds", "0,1",
+    "--trim", "1"],
+    ["calibrate", "--simulator", "FrozenLake-v1", "--log", "log.npz", "--confidence", "0.9", "--support", "free",
+    "--visited-only"],
     ["bench", "FrozenLake-v1", "--rounds", "1", "--env-arg", "is_slippery=false", "--json"],
-    ["frontier", "FrozenLake-v1", "--set", "tv", "--support", "reachable", "--discount", "0.9", "--radius", "0,0.1", "--tol", "1"],
+    ["frontier", "FrozenLake-v1", "--set", "tv", "--support", "reachable", "--discount", "0.9", "--radius", "0,0.1",
+    "--tol", "1"],
     ["sweep", "FrozenLake-v1", "--set", "tv", "--support", "free", "--discount", "0.9", "--radius", "0.1,0.2", "--samples", "3,5",
      "--repeats", "2", "--workers", "1", "--backend", "process"],
     ["runs", "."], ["runs", "--json"], ["envs"], ["sets", "--json"], ["--help"], ["solve", "--help"], ["rllib"], ["less"],
@@ -38,17 +42,27 @@ WITH_TORCH = [
     ["vpo-bandit", "--mode", "online", "--alpha", "3", "--beta", "0.1", "--arms", "4", "--contexts", "2", "--rounds", "5",
      "--calibration", "chosen", "--optimiser", "bounded", "--schedule", "sqrt", "--repeats", "2"],
     ["diffusion-train", "digits", "--steps", "3", "--batch-size", "4", "--every", "2", "--device", "cpu"],
-    ["dpnp", "--model", "nothing", "--operator", "blur", "--image", "photo.png", "--noise", "0.1", "--samples", "2", "--dds", "ddim"],
-    ["griffin", "--model", "nothing", "--prompt", "@corpus.txt", "--keep", "0.5", "--select", "topk", "--tokens", "4", "--rounds", "1"],
-    ["less", "fit", "--model", "nothing", "--text", "corpus.txt", "--policy", "h2o", "--budget", "8", "--length", "16", "--layers", "0,1"],
-    ["less", "evaluate", "--model", "nothing", "--kernels", "nothing", "--text", "corpus.txt", "--budget", "0.5", "--prompt", "3"],
+    ["dpnp", "--model", "nothing", "--operator", "blur", "--image", "photo.png", "--noise", "0.1", "--samples", "2",
+    "--dds", "ddim"],
+    ["griffin", "--model", "nothing", "--prompt", "@corpus.txt", "--keep", "0.5", "--select", "topk", "--tokens",
+    "4", "--rounds", "1"],
+    ["less", "fit", "--model", "nothing", "--text", "corpus.txt", "--policy", "h2o", "--budget", "8", "--length",
+    "16", "--layers", "0,1"],
+    ["less", "evaluate", "--model", "nothing", "--kernels", "nothing", "--text", "corpus.txt", "--budget", "0.5",
+    "--prompt", "3"],
 ]  # fmt: skip
-WORDS = ["nan", "-nan", "inf", "-inf", "-1", "0", "1", "2", "1e309", "1e-320", "99999999999999999999", "2147483648", "-0.0", "", " ",
-         "é", "\udcff", "x", "none", "true", "=", "a=b", "a=", "=b", "a=1,,2", ",", "0,0", "1,0", "..", "/", "/etc/passwd", ".", "~",
-         "-", "--", "-x", "--x", "@", "@.", "@/etc/passwd", ":", "onehot:", "onehot:-1", "tiles:0", "tiles:99999999", "table:log.npz",
-         "radial:3:nan", "hat:1e3", "a" * 300, "[bold]x[/bold]", "{}", "%s", "\n", "model.npz", "model.tra", "log.npz", "data.npz",
-         "corpus.txt", "nothing.csv", "x.parquet", "Taxi-v3", "CartPole-v1", "Blackjack-v1", "module.that.is.not", "os", "json.tool",
-         "action_noise=2", "action_noise=nan", "is_slippery=9", "desc=S", "map_name=9x9", "success_rate=5", "0x10", "1_000", "١"]  # fmt: skip
+WORDS = ["nan", "-nan", "inf", "-inf", "-1", "0", "1", "2", "1e309", "1e-320", "99999999999999999999", "2147483648",
+         "-0.0", "", " ",
+         "é", "\udcff", "x", "none", "true", "=", "a=b", "a=", "=b", "a=1,,2", ",", "0,0", "1,0", "..", "/",
+         "/etc/passwd", ".", "~",
+         "-", "--", "-x", "--x", "@", "@.", "@/etc/passwd", ":", "onehot:", "onehot:-1", "tiles:0", "tiles:99999999",
+         "table:log.npz",
+         "radial:3:nan", "hat:1e3", "a" * 300, "[bold]x[/bold]", "{}", "%s", "\n", "model.npz", "model.tra",
+         "log.npz", "data.npz",
+         "corpus.txt", "nothing.csv", "x.parquet", "Taxi-v3", "CartPole-v1", "Blackjack-v1", "module.that.is.not",
+         "os", "json.tool",
+         "action_noise=2", "action_noise=nan", "is_slippery=9", "desc=S", "map_name=9x9", "success_rate=5", "0x10",
+         "1_000", "١"]  # fmt: skip
 
 
 class Accepted(BaseException):
@@ -80,7 +94,9 @@ def scramble(rng, word):
     if not word:
         return "x"
     i = rng.randrange(len(word))
-    return rng.choice((word[:i] + word[i + 1 :], word[:i] + rng.choice("-=,.:0123é x\udcff") + word[i:], word.upper(), word * 2, word[::-1]))
+    return rng.choice(
+        (word[:i] + word[i + 1 :], word[:i] + rng.choice("-=,.:0123é x\udcff") + word[i:], word.upper(), word * 2, word[::-1])
+    )
 
 
 def make_files(place):

@@ -1,6 +1,6 @@
 """Hostile files: mutations of valid ones, and what a reader may do with them. ``benchmarks/fuzz.py`` runs many, the tests a few.
 
-A reader is a function of a path. Its case has valid files to start from, and the mutations that know their structure. A reader may
+A reader is a function of a path. Its case has valid files to start from, and the mutations that know their structure. It may
 return an object or raise a RobustRLError; every other exception is an escape, and so is a file that a planted pickle makes.
 """
 
@@ -345,7 +345,9 @@ def write_mutant(rng, case, folder, mark):
     if kind < 0.04:
         done = in_place_of(rng, changed, folder)
     elif kind < 0.07:
-        changed.write_bytes(rng.choice((b"", rng.randbytes(rng.randrange(1, 2000)), pickle.dumps(Planted(mark)), b"\n", b"\x00" * 999)))
+        changed.write_bytes(
+            rng.choice((b"", rng.randbytes(rng.randrange(1, 2000)), pickle.dumps(Planted(mark)), b"\n", b"\x00" * 999))
+        )
         done = "random, empty, or a pickle"
     elif own and kind < 0.7:
         mutation = rng.choice(own)

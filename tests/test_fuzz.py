@@ -19,7 +19,8 @@ from tests.training.toys import RandomWalk
 from tests.worlds import random_model
 
 # those whose valid files are made within a second
-LIGHT = ["tables: csv, parquet", "Storm's drn", "PRISM's tra", "models: npz, folder", "games: npz", "data sets: npz", "features: npy",
+LIGHT = ["tables: csv, parquet", "Storm's drn", "PRISM's tra", "models: npz, folder", "games: npz", "data sets: npz",
+         "features: npy",
          "calibration logs: npz", "arrays: safetensors", "runs: listings", "lexicons", "preferences: jsonl, parquet"]  # fmt: skip
 INPUTS = 25
 
@@ -69,6 +70,16 @@ def test_an_archive_with_a_member_that_is_no_sound_array_is_refused(member, tmp_
     (tmp_path / "a.npy").write_bytes(member)
     with pytest.raises(FileFormatError, match=r"a\.npy is not a readable array"):
         read_array(tmp_path / "a.npy", "an array")
+
+
+def test_a_game_that_names_an_endless_horizon_is_read_at_once(tmp_path):
+    from tests.games import random_game
+
+    path = random_game(0, 2, staged=False).replace(horizon=3).save(tmp_path / "game.npz")
+    with np.load(path) as file:
+        arrays = dict(file)
+    np.savez(path, **arrays | {"horizon": np.array(2**40)})  # it took 2^40 looks for kernels
+    assert rr.MarkovGame.load(path).horizon == 2**40
 
 
 def test_json_thousands_of_lists_deep_is_refused(tmp_path):
