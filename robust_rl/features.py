@@ -334,7 +334,10 @@ def parse(text: str) -> FeatureMap:
 
 
 def _array_file(path: str) -> NDArray[Any]:
-    return read_array(path, "an array of features")
+    array = read_array(path, "an array of features")
+    if array.dtype.kind not in "biuf":
+        raise FileFormatError(f"{path} holds {array.dtype}; an array of features is made of numbers")
+    return array
 
 
 def effective_features(features: FeatureMap, data: OfflineDataset, horizon: int) -> Array:

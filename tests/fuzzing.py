@@ -22,7 +22,8 @@ import numpy as np
 from robust_rl.errors import RobustRLError
 
 WORDS = [b"nan", b"-nan", b"inf", b"-1", b"0", b"1e309", b"1e-320", b"99999999999999999999", b"2147483648", b"4294967295",
-         b"-9223372036854775809", b"9007199254740993", b"", b"\x00", b"\xff\xfe", b"\xc3\xa9", b'"', b",", b":", b"\n", b"\r", b"[",
+         b"-9223372036854775809", b"9007199254740993", b"", b"\x00", b"\xff\xfe", b"\xc3\xa9", b'"', b",", b":", b"\n", b"\r",
+         b"[",
          b"]", b"{", b"}", b"None", b"true", b"0x10", b"1_000", b"../../etc/passwd", b"\xef\xbb\xbf", b"1e400000000"]  # fmt: skip
 DEEP = 100_000
 

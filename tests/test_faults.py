@@ -59,6 +59,12 @@ def test_an_error_that_is_none_of_the_disk_keeps_its_traceback(tmp_path, monkeyp
     assert disk_error(ValueError("x")) is None
 
 
+def test_a_name_that_is_too_long_costs_one_line(monkeypatch, capsys):
+    code, said = run(monkeypatch, capsys, "runs", "a" * 300)
+    assert code == 1
+    assert said.strip().endswith("File name too long; choose a shorter name")
+
+
 def test_a_failed_write_names_its_file_and_the_remedy(tmp_path, monkeypatch):
     def full(_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -67,7 +73,7 @@ def test_a_failed_write_names_its_file_and_the_remedy(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="space") as caught:
         atomic_write(tmp_path / "a", b"x")
     assert caught.value.filename == str(tmp_path / "a")
-    with pytest.raises(CheckpointError, match="; nothing is lost; free some space, then run it again"):
-        with explain_disk_errors(tmp_path / "a", "nothing is lost"):
-            atomic_write(tmp_path / "a", b"x")
+    told = pytest.raises(CheckpointError, match="; nothing is lost; free some space, then run it again")
+    with told, explain_disk_errors(tmp_path / "a", "nothing is lost"):
+        atomic_write(tmp_path / "a", b"x")
     assert list(tmp_path.iterdir()) == []

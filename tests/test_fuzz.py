@@ -82,6 +82,18 @@ def test_a_game_that_names_an_endless_horizon_is_read_at_once(tmp_path):
     assert rr.MarkovGame.load(path).horizon == 2**40
 
 
+def test_json_with_nan_is_none(tmp_path):
+    (tmp_path / "run.json").write_text('{"format": "robust-rl run", "version": 1, "seed": NaN}')
+    with pytest.raises(FileFormatError, match="NaN is no JSON"):
+        RunDirectory(tmp_path).read()
+
+
+def test_features_of_records_are_refused(tmp_path):
+    np.save(tmp_path / "phi.npy", np.zeros(3, dtype=[("a", "f8"), ("b", "i4")]))
+    with pytest.raises(FileFormatError, match="made of numbers"):
+        features.parse(f"table:{tmp_path / 'phi.npy'}")
+
+
 def test_json_thousands_of_lists_deep_is_refused(tmp_path):
     run = RunDirectory(tmp_path / "run")
     run.start()

@@ -81,15 +81,19 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises
     ------
     FileFormatError
-        The file is missing, unreadable, not JSON, or not an object.
+        The file is missing, unreadable, not JSON (which has no nan or infinity), or not an object.
     """
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(path.read_bytes(), parse_constant=_no_number)
     except (OSError, ValueError, RecursionError) as error:
         raise FileFormatError(f"cannot read {path}: {_reason(error)}") from error
     if not isinstance(content, dict):
         raise FileFormatError(f"{path} holds a JSON {type(content).__name__}; an object was expected")
     return content
+
+
+def _no_number(word: str) -> None:
+    raise ValueError(f"{word} is no JSON")
 
 
 def sha256(path: Path) -> str:
@@ -132,7 +136,7 @@ def explain_disk_errors(path: Path, consequence: str) -> Iterator[None]:
 def disk_error(error: Exception) -> str | None:
     """Return what a user can do about a disk that is full or mustn't be written, or None if ``error`` is another."""
     number = _error_number(error)
-    if number not in (*_FULL, *_FORBIDDEN):
+    if number not in (*_FULL, *_FORBIDDEN, errno.ENAMETOOLONG):
         return None
     where = getattr(error, "filename", None)
     return f"cannot write {'a file' if where is None else where}: {os.strerror(number)}; {_remedy(number)}"
@@ -143,7 +147,7 @@ def _remedy(number: int) -> str:
         return "free some space, then run it again"
     if number in _FORBIDDEN:
         return "make it writable, or choose another directory"
-    return "run it again when that is mended"
+    return "choose a shorter name" if number == errno.ENAMETOOLONG else "run it again when that is mended"
 
 
 def _error_number(error: Exception) -> int | None:
