@@ -191,7 +191,9 @@ changed number may be. Seconds of wall clock, x86_64, one thread beside other wo
 |---|---|---|---|---|
 {rows}
 
-Escapes: {escapes}
+Escapes:
+
+{escapes}
 """
 
 
