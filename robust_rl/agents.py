@@ -197,12 +197,12 @@ class RobustVI(agent_common.Agent):
         FileFormatError
             If the file is missing, corrupt, foreign, or of a newer format version.
         """
-        arrays, metadata = policy_file.read_policy(path, cls.__name__)
-        solution = Solution.from_arrays(arrays, metadata)
-        model = policy_file.unpack_model(arrays, metadata)
-        agent = cls(model, solution.uncertainty, discount=solution.discount, horizon=solution.horizon, tol=metadata["tol"])
-        agent_common.restore_spaces(agent, metadata)
-        agent._solution = solution
+        with policy_file.reading(path, cls.__name__) as (arrays, metadata):
+            solution = Solution.from_arrays(arrays, metadata)
+            model = policy_file.unpack_model(arrays, metadata)
+            agent = cls(model, solution.uncertainty, discount=solution.discount, horizon=solution.horizon, tol=metadata["tol"])
+            agent_common.restore_spaces(agent, metadata)
+            agent._solution = solution
         return agent
 
 

@@ -27,7 +27,7 @@ import gymnasium
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from robust_rl.errors import FileFormatError, InvalidArgumentError, MissingDependencyError
+from robust_rl.errors import FileFormatError, InvalidArgumentError, MissingDependencyError, sound
 from robust_rl.models.memory import require_memory
 from robust_rl.models.npz import read_arrays
 
@@ -153,17 +153,21 @@ def load(path: str | Path) -> OfflineDataset:
         See :class:`OfflineDataset`.
     """
     arrays = read_arrays(path, "data set")
-    if "format" not in arrays:
-        return _of_plain_arrays(path, arrays)
-    if str(arrays.pop("format")) != FORMAT:
+    with sound(path, "data set"):
+        return _of_own_arrays(path, arrays) if "format" in arrays else _of_plain_arrays(path, arrays)
+
+
+def _of_own_arrays(path: str | Path, arrays: dict[str, NDArray[Any]]) -> OfflineDataset:
+    if str(arrays["format"]) != FORMAT:
         raise FileFormatError(f"{path} is not a {FORMAT}; OfflineDataset.save writes one, from_arrays takes plain arrays")
-    version = int(arrays.pop("version", 0))
+    version = int(arrays.get("version", 0))
     if version > VERSION:
         raise FileFormatError(f"{path} has format version {version}, newer than {VERSION}; upgrade robust-rl")
-    missing = {field.name for field in fields(OfflineDataset)} - arrays.keys()
+    names = [field.name for field in fields(OfflineDataset)]
+    missing = sorted(set(names) - arrays.keys())
     if missing:
-        raise FileFormatError(f"{path} lacks {', '.join(sorted(missing))}")
-    return OfflineDataset(**arrays)
+        raise FileFormatError(f"{path} lacks {', '.join(missing)}")
+    return OfflineDataset(**{name: arrays[name] for name in names})
 
 
 def _of_plain_arrays(path: str | Path, arrays: dict[str, NDArray[Any]]) -> OfflineDataset:

@@ -5,6 +5,9 @@ line; anything else is a bug and shows its traceback. Those that stand for a wro
 and the one for a missing package is also ``ImportError``, so that callers who know neither library catch them too.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class RobustRLError(Exception):
     """Base of all errors of the library. The message names the offender and the remedy."""
@@ -64,6 +67,36 @@ class RunInUseError(RobustRLError):
 
 class MissingDependencyError(RobustRLError, ImportError):
     """An optional package is not installed; the message names the extra that brings it."""
+
+
+@contextmanager
+def sound(path: object, what: str) -> Iterator[None]:
+    """Inside the block a file's content is taken apart: whatever goes wrong there is the file's fault.
+
+    A file from a stranger may hold anything anywhere: a text for a number, an array of another shape, JSON a thousand lists deep.
+    Naming every exception of every parser would leave some out.
+
+    Raises
+    ------
+    FileFormatError
+        In place of any exception but those of the library; the message has ``path`` and says that it is no sound ``what``.
+
+    Examples
+    --------
+    >>> with sound("policy.json", "policy"):
+    ...     {"horizon": 3}["discount"]
+    Traceback (most recent call last):
+    robust_rl.errors.FileFormatError: policy.json is no sound policy: 'discount' is missing
+    """
+    try:
+        yield
+    except RobustRLError:
+        raise
+    except KeyError as error:
+        raise FileFormatError(f"{path} is no sound {what}: {error} is missing") from error
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise FileFormatError(f"{path} is no sound {what}: {reason}") from error
 
 
 def nearest(name: str, known: "list[str] | tuple[str, ...]") -> str:

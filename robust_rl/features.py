@@ -22,6 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from robust_rl.datasets import OfflineDataset
 from robust_rl.errors import FileFormatError, InvalidArgumentError
+from robust_rl.models.npz import read_array
 
 Array = NDArray[np.float64]
 Map = TypeVar("Map", bound="FeatureMap")
@@ -333,10 +334,10 @@ def parse(text: str) -> FeatureMap:
 
 
 def _array_file(path: str) -> NDArray[Any]:
-    try:
-        return np.asarray(np.load(path, allow_pickle=False))
-    except (OSError, ValueError, EOFError) as error:
-        raise FileFormatError(f"cannot read {path} as an array of features, a .npy file: {error}") from error
+    array = read_array(path, "an array of features")
+    if array.dtype.kind not in "biuf":
+        raise FileFormatError(f"{path} holds {array.dtype}; an array of features is made of numbers")
+    return array
 
 
 def effective_features(features: FeatureMap, data: OfflineDataset, horizon: int) -> Array:

@@ -175,18 +175,18 @@ class DRNVI(agent_common.Agent):
         FileFormatError
             If the file is missing, corrupt, foreign, or of a newer format version.
         """
-        arrays, metadata = policy_file.read_policy(path, cls.__name__)
-        solution = GameSolution.from_arrays(arrays, metadata)
-        of_model = {name[6:]: array for name, array in arrays.items() if name.startswith("model.")}
-        model = game_from_arrays(of_model, list(solution.agents), policy_file.policy_path(path))
-        agent = cls(
-            model,
-            solution.uncertainty,
-            equilibrium=solution.equilibrium,
-            selection=solution.selection,
-            seed=metadata.get("seed", 0),
-        )
-        agent.samples, agent._solution = metadata.get("samples"), solution
+        with policy_file.reading(path, cls.__name__) as (arrays, metadata):
+            solution = GameSolution.from_arrays(arrays, metadata)
+            of_model = {name[6:]: array for name, array in arrays.items() if name.startswith("model.")}
+            model = game_from_arrays(of_model, list(solution.agents), policy_file.policy_path(path))
+            agent = cls(
+                model,
+                solution.uncertainty,
+                equilibrium=solution.equilibrium,
+                selection=solution.selection,
+                seed=metadata.get("seed", 0),
+            )
+            agent.samples, agent._solution = metadata.get("samples"), solution
         return agent
 
     def _state_of(self, observations: Mapping[str, Any]) -> int:

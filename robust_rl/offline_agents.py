@@ -182,12 +182,9 @@ class DROP(agent_common.Agent):
         FileFormatError
             If the file is missing, corrupt, foreign, or of a newer format version.
         """
-        arrays, metadata = policy_file.read_policy(path, cls.__name__)
-        try:
+        with policy_file.reading(path, cls.__name__) as (arrays, metadata):
             solution = _unpack(arrays, metadata)
             shape = tuple(metadata["observation_shape"])
-        except KeyError as error:
-            raise FileFormatError(f"the file holds no offline policy: {error} is missing") from None
         agent = cls.__new__(cls)
         agent.uncertainty, agent.horizon, agent.observation_shape = solution.problem.uncertainty, solution.problem.horizon, shape
         agent.solver, agent._solution = None, solution

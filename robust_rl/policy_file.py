@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ import numpy as np
 from gymnasium import spaces
 from scipy import sparse
 
-from robust_rl.errors import FileFormatError, InvalidArgumentError
+from robust_rl.errors import FileFormatError, InvalidArgumentError, sound
 from robust_rl.models import TabularMDP
 from robust_rl.solvers.solution import pack_csr, unpack_csr
 from robust_rl.training import load_arrays, save_arrays
@@ -31,19 +33,21 @@ def write_policy(path: str | Path, agent: str, arrays: dict[str, Any], metadata:
     return target
 
 
-def read_policy(path: str | Path, agent: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Read a policy file of the named agent class.
+@contextmanager
+def reading(path: str | Path, agent: str) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """Yield arrays and metadata of a policy file of the named agent class, to be taken apart in the block.
 
     Raises
     ------
     FileFormatError
-        If the file is missing, corrupt, foreign, of a newer version, or of another agent.
+        If the file is missing, corrupt, foreign, of a newer version, or of another agent, or can't be taken apart.
     """
     source = policy_path(path)
     arrays, metadata = load_arrays(source, format=FORMAT, version=VERSION)
     if metadata.get("agent") != agent:
         raise FileFormatError(f"{source} holds a {metadata.get('agent')}, not a {agent}")
-    return arrays, metadata
+    with sound(source, f"policy of {agent}"):
+        yield arrays, metadata
 
 
 def pack_model(model: TabularMDP) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -61,16 +65,13 @@ def pack_model(model: TabularMDP) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def unpack_model(arrays: dict[str, Any], metadata: dict[str, Any]) -> TabularMDP:
-    """Inverse of :func:`pack_model`. Raises FileFormatError where something is missing."""
-    try:
-        start, terminal, mask = (arrays[f"model.{name}"] for name in ("start", "terminal", "action_mask"))
-        states = len(start)
-        transitions: Any = unpack_csr(arrays, "model.transitions", states)
-        rewards: Any = arrays["model.rewards"] if "model.rewards" in arrays else unpack_csr(arrays, "model.rewards", states)
-        if metadata["dense"]:
-            transitions = transitions.toarray().reshape(states, -1, states)
-    except KeyError as error:
-        raise FileFormatError(f"the file holds no model: {error} is missing") from None
+    """Inverse of :func:`pack_model`; inside :func:`reading`."""
+    start, terminal, mask = (arrays[f"model.{name}"] for name in ("start", "terminal", "action_mask"))
+    states = len(start)
+    transitions: Any = unpack_csr(arrays, "model.transitions", states)
+    rewards: Any = arrays["model.rewards"] if "model.rewards" in arrays else unpack_csr(arrays, "model.rewards", states)
+    if metadata["dense"]:
+        transitions = transitions.toarray().reshape(states, -1, states)
     return TabularMDP(transitions, rewards, start=start, terminal=terminal, action_mask=mask)
 
 

@@ -171,12 +171,12 @@ class RobustQLearning(agent_common.Agent):
         FileFormatError
             If the file is missing, corrupt, foreign, or of a newer format version.
         """
-        arrays, metadata = policy_file.read_policy(path, cls.__name__)
         agent = cls.__new__(cls)
-        agent._solution = LearnedValues.from_arrays(arrays, metadata)
-        agent.uncertainty, agent.discount = agent._solution.uncertainty, agent._solution.discount
         agent.learner = None
-        agent_common.restore_spaces(agent, metadata)
+        with policy_file.reading(path, cls.__name__) as (arrays, metadata):
+            agent._solution = LearnedValues.from_arrays(arrays, metadata)
+            agent.uncertainty, agent.discount = agent._solution.uncertainty, agent._solution.discount
+            agent_common.restore_spaces(agent, metadata)
         return agent
 
 

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from robust_rl import agent_common, policy_file
 from robust_rl.datasets import OfflineDataset
-from robust_rl.errors import FileFormatError, InvalidArgumentError
+from robust_rl.errors import InvalidArgumentError
 from robust_rl.solvers.network import Encoder, Layers
 from robust_rl.solvers.rfqi_problem import RFQIProblem, RFQISolution, rfqi_problem
 from robust_rl.solvers.solution import pack_arguments, unpack_arguments
@@ -173,11 +173,8 @@ class RFQI(agent_common.Agent):
         FileFormatError
             If the file is missing, corrupt, foreign, or of a newer format version.
         """
-        arrays, metadata = policy_file.read_policy(path, cls.__name__)
-        try:
+        with policy_file.reading(path, cls.__name__) as (arrays, metadata):
             solution = _unpack(arrays, metadata)
-        except KeyError as error:
-            raise FileFormatError(f"the file holds no RFQI policy: {error} is missing") from None
         agent = cls.__new__(cls)
         agent.uncertainty, agent.discount = solution.problem.uncertainty, solution.discount
         agent.observation_shape = solution.problem.encoder.shape

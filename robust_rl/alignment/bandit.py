@@ -15,7 +15,7 @@ from robust_rl.alignment.bandit_learner import BanditLearner
 from robust_rl.alignment.loss import Mode
 from robust_rl.alignment.tabular import log_softmax
 from robust_rl.envs import PreferenceBandit
-from robust_rl.errors import FileFormatError, InvalidArgumentError
+from robust_rl.errors import InvalidArgumentError
 from robust_rl.training import Trainable
 
 
@@ -167,16 +167,13 @@ class VPOBandit(agent_common.Agent):
         FileFormatError
             If the file is missing, corrupt, foreign, or of a newer format version.
         """
-        arrays, metadata = policy_file.read_policy(path, cls.__name__)
         agent = cls.__new__(cls)
-        try:
-            agent.logits, agent.reference = arrays["logits"], arrays["reference"]
-            agent.mode, agent.alpha, agent.beta = (metadata[name] for name in ("mode", "alpha", "beta"))
-        except KeyError as error:
-            raise FileFormatError(f"{path} holds no policy of VPO: {error} is missing") from None
         agent.bandit, agent.learner = None, None
         agent.np_random = np.random.default_rng()
-        agent_common.restore_spaces(agent, metadata)
+        with policy_file.reading(path, cls.__name__) as (arrays, metadata):
+            agent.logits, agent.reference = arrays["logits"], arrays["reference"]
+            agent.mode, agent.alpha, agent.beta = (metadata[name] for name in ("mode", "alpha", "beta"))
+            agent_common.restore_spaces(agent, metadata)
         return agent
 
     def _learning(self) -> BanditLearner:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from robust_rl.alignment.jsonl import parse_line
-from robust_rl.errors import FileFormatError, InvalidArgumentError, nearest
+from robust_rl.errors import FileFormatError, InvalidArgumentError, nearest, sound
 
 SUFFIXES = {".jsonl": "json", ".parquet": "parquet"}
 PAIR = ("chosen", "rejected")
@@ -183,14 +183,11 @@ def _files(path: Path) -> dict[str, Path]:
 
 
 def _parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
-    import pyarrow
     import pyarrow.parquet
 
-    try:
+    with sound(path, "table"):
         for batch in pyarrow.parquet.ParquetFile(path).iter_batches(batch_size=1000):
             yield from batch.to_pylist()
-    except (OSError, pyarrow.ArrowException) as error:
-        raise FileFormatError(f"cannot read {path}: {error}") from error
 
 
 def _kind(where: str, column: str, value: Any) -> str:

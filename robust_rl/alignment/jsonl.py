@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from robust_rl.errors import FileFormatError
+from robust_rl.errors import FileFormatError, sound
 from robust_rl.training import atomic_write
 
 
@@ -24,7 +24,8 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     """
     if not path.exists():
         return []
-    content = path.read_bytes()
+    with sound(path, "file of JSON lines"):
+        content = path.read_bytes()
     whole = content[: content.rfind(b"\n") + 1]
     if whole != content:
         atomic_write(path, whole)
@@ -56,7 +57,7 @@ def parse_line(path: Path, number: int, line: bytes | str) -> dict[str, Any]:
     """
     try:
         entry = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise FileFormatError(f"{path}, line {number}: {error}") from error
     if not isinstance(entry, dict):
         raise FileFormatError(f"{path}, line {number}: expected a JSON object, not {type(entry).__name__}")

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from robust_rl.errors import InvalidArgumentError
+from robust_rl.errors import InvalidArgumentError, sound
 
 
 def save_state(optimizer: Any, path: Path) -> None:
@@ -31,7 +31,8 @@ def save_state(optimizer: Any, path: Path) -> None:
 def load_state(optimizer: Any, path: Path) -> None:
     """Give an optimiser of the same parameters the state in ``path``; its learning rate and other options stay its own."""
     state: dict[int, dict[str, torch.Tensor]] = {}
-    for key, value in load_file(path).items():
-        number, name = key.split(".", 1)
-        state.setdefault(int(number), {})[name] = value
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    with sound(path, "optimiser state"):
+        for key, value in load_file(path).items():
+            number, name = key.split(".", 1)
+            state.setdefault(int(number), {})[name] = value
+        optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

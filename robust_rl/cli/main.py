@@ -37,6 +37,7 @@ from robust_rl.errors import (
     RobustRLError,
     UnknownNameError,
 )
+from robust_rl.training.files import disk_error
 
 USAGE_ERRORS = (InvalidArgumentError, InvalidModelError, InvalidUncertaintyError, NoTableError, UnknownNameError)
 HELP = """Policies that hold up when the world differs from the simulator, each with a certificate.
@@ -85,3 +86,9 @@ def main() -> None:
             raise
         options.note(f"error: {error}")
         sys.exit(2 if isinstance(error, USAGE_ERRORS) else 1)
+    except Exception as error:
+        explained = disk_error(error)  # of a result, a picture or a page: files that are written after the checkpoints
+        if explained is None or "--debug" in sys.argv:
+            raise
+        options.note(f"error: {explained}")
+        sys.exit(1)

@@ -27,6 +27,7 @@ def load_language_model(name: str) -> tuple[Any, Any]:
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(name)
         model = transformers.AutoModelForCausalLM.from_pretrained(name, dtype="auto")
-    except (OSError, ValueError) as error:
-        raise InvalidArgumentError(f"cannot load {name} as a language model: {str(error).splitlines()[0]}") from error
+    except Exception as error:  # the readers of a broken folder fail in any way
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InvalidArgumentError(f"cannot load {name} as a language model: {reason}") from error
     return model.eval().to("cuda" if torch.cuda.is_available() else "cpu"), tokenizer

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
-from robust_rl.errors import FileFormatError, InvalidArgumentError, InvalidModelError, MissingDependencyError
+from robust_rl.errors import FileFormatError, InvalidArgumentError, InvalidModelError, MissingDependencyError, sound
 from robust_rl.formats.interval_model import SUM_TOLERANCE
 from robust_rl.models import TabularMDP
 from robust_rl.models.tabular_env import entry_rewards
@@ -56,11 +56,12 @@ def read_table(path: str | Path, *, num_states: int | None = None, num_actions: 
     path = Path(path)
     if path.suffix not in SUFFIXES:
         raise InvalidArgumentError(f"{path} should end in {' or '.join(SUFFIXES)}")
-    columns = _read_csv(path) if path.suffix == ".csv" else _read_parquet(path)
-    try:
-        return from_columns(*columns, num_states=num_states, num_actions=num_actions)
-    except InvalidModelError as error:
-        raise FileFormatError(f"{path}: {error}") from None
+    with sound(path, "table"):  # Arrow reads text lazily: a byte that is none may show anywhere
+        columns = _read_csv(path) if path.suffix == ".csv" else _read_parquet(path)
+        try:
+            return from_columns(*columns, num_states=num_states, num_actions=num_actions)
+        except InvalidModelError as error:
+            raise FileFormatError(f"{path}: {error}") from None
 
 
 def from_columns(

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robust_rl.errors import FileFormatError
+from robust_rl.errors import FileFormatError, sound
 from robust_rl.models.markov_game import MarkovGame
 from robust_rl.models.model_file import PARTS, check_pointers, matrix_of, read_npz, write_npz
 
@@ -30,7 +30,8 @@ def load(path: Path) -> MarkovGame:
     arrays = read_npz(path, FORMAT, "MarkovGame.save")
     if "agents" not in arrays:
         raise FileFormatError(f"{path} is incomplete: 'agents' is missing")
-    return game_from_arrays(arrays, [str(name) for name in arrays["agents"]], path)
+    with sound(path, "game"):
+        return game_from_arrays(arrays, [str(name) for name in arrays["agents"]], path)
 
 
 def game_arrays(game: MarkovGame) -> dict[str, NDArray[Any]]:
@@ -48,7 +49,8 @@ def game_from_arrays(arrays: Mapping[str, NDArray[Any]], agents: list[str], path
     """Inverse of :func:`game_arrays`. Raises FileFormatError naming the file where something is missing or unsound."""
     try:
         horizon = int(arrays["horizon"]) or None
-        names = [f"transitions.{h}" for h in range(horizon or 1) if f"transitions.{h}.data" in arrays]
+        stages = min(horizon or 1, len(arrays))  # a file may name any horizon, and hold no more kernels than arrays
+        names = [f"transitions.{h}" for h in range(stages) if f"transitions.{h}.data" in arrays]
         check_pointers(arrays, names, path)
         kernels = [matrix_of(arrays, name, len(arrays["start"]), path) for name in names]
         transitions: Any = arrays["transitions"] if not kernels else kernels if len(kernels) > 1 else kernels[0]

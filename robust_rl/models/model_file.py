@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from robust_rl.errors import FileFormatError
-from robust_rl.models.npz import read_arrays
+from robust_rl.errors import FileFormatError, sound
+from robust_rl.models.npz import read_array, read_arrays
 
 if TYPE_CHECKING:
     from robust_rl.models.tabular import TabularMDP
@@ -56,13 +56,14 @@ def load(path: Path, *, mmap: bool = True) -> TabularMDP:
     from robust_rl.models.tabular import TabularMDP
 
     arrays = read(path, mmap=mmap)
-    try:
+    missing = [name for name in VECTORS if name not in arrays]
+    if missing:
+        raise FileFormatError(f"{path} is incomplete: {missing[0]!r} is missing")
+    with sound(path, "model"):
         check_pointers(arrays, MATRICES, path)
         vectors = {name: arrays[name] for name in VECTORS}
         matrices = {name: matrix_of(arrays, name, len(vectors["start"]), path) for name in MATRICES}
-    except KeyError as error:
-        raise FileFormatError(f"{path} is incomplete: {error} is missing") from None
-    return TabularMDP(**matrices, **vectors)
+        return TabularMDP(**matrices, **vectors)
 
 
 def read(path: Path, *, mmap: bool = True) -> Mapping[str, NDArray[Any]]:
@@ -125,11 +126,7 @@ def _read_directory(path: Path, mmap: bool) -> Mapping[str, NDArray[Any]]:
     arrays: dict[str, NDArray[Any]] = {}
     for name, expected in listed.items():
         file = path / f"{name}.npy"
-        try:
-            # the plain view: a subclass would follow the array into everything computed from it
-            array = np.load(file, mmap_mode="r" if mmap else None, allow_pickle=False).view(np.ndarray)
-        except (OSError, ValueError, EOFError) as error:
-            raise FileFormatError(f"{file} is not a readable array: {error}") from error
+        array = read_array(file, "an array of a model", mmap=mmap)
         if {"dtype": array.dtype.str, "shape": list(array.shape)} != expected:
             raise FileFormatError(f"{file} is corrupt: it isn't of the type and shape that {HEADER} says")
         if array.dtype.kind not in "bif":
@@ -160,17 +157,21 @@ def check_pointers(arrays: Mapping[str, NDArray[Any]], matrices: Iterable[str], 
         if not {f"{name}.{part}" for part in PARTS} <= set(arrays):
             continue
         data, indices, indptr = (arrays[f"{name}.{part}"] for part in PARTS)
-        sound = (
-            data.ndim == indices.ndim == indptr.ndim == arrays["start"].ndim == 1
-            and indices.dtype.kind == indptr.dtype.kind == "i"
-            and len(indptr) > 1
-            and indptr[0] == 0
-            and indptr[-1] == len(data) == len(indices)
-            and all(np.all(part[1:] >= part[:-1]) for part in _pieces(indptr, overlap=1))
-            and all(part.min() >= 0 and part.max() < len(arrays["start"]) for part in _pieces(indices))
-        )
-        if not sound:
+        if arrays["start"].ndim != 1 or not points_inside(data, indices, indptr, len(arrays["start"])):
             raise FileFormatError(f"{path} is corrupt: {name} is no CSR matrix")
+
+
+def points_inside(data: NDArray[Any], indices: NDArray[Any], indptr: NDArray[Any], columns: int) -> bool:
+    """Whether three arrays are a CSR matrix that points nowhere but into itself."""
+    return bool(
+        data.ndim == indices.ndim == indptr.ndim == 1
+        and indices.dtype.kind == indptr.dtype.kind == "i"
+        and len(indptr) > 1
+        and indptr[0] == 0
+        and indptr[-1] == len(data) == len(indices)
+        and all(np.all(part[1:] >= part[:-1]) for part in _pieces(indptr, overlap=1))
+        and all(part.min() >= 0 and part.max() < columns for part in _pieces(indices))
+    )
 
 
 def _pieces(array: NDArray[Any], overlap: int = 0, size: int = 1 << 20) -> list[NDArray[Any]]:

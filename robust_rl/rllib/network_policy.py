@@ -146,11 +146,8 @@ class NetworkPolicy:
         FileFormatError
             If the file is missing, corrupt, foreign, or of a newer format version.
         """
-        arrays, metadata = policy_file.read_policy(path, cls.__name__)
-        try:
+        with policy_file.reading(path, cls.__name__) as (arrays, metadata):
             return _unpack(arrays, metadata)
-        except KeyError as error:
-            raise FileFormatError(f"the file holds no network: {error} is missing") from None
 
     def _inputs(self, observation: Any) -> tuple[Array, bool]:
         """Return observations as the network reads them, (n, m), and whether it was a single one."""

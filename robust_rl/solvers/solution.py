@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from robust_rl.errors import FileFormatError
+from robust_rl.models.model_file import points_inside
 from robust_rl.solvers.certificate import Certificate
 from robust_rl.uncertainty import Nominal, RectangularSet, from_description
 
@@ -119,8 +120,10 @@ def pack_csr(name: str, matrix: sparse.csr_array) -> dict[str, Array]:
 
 
 def unpack_csr(arrays: dict[str, Any], name: str, columns: int) -> sparse.csr_array:
-    """Inverse of :func:`pack_csr`."""
+    """Inverse of :func:`pack_csr`. Raises FileFormatError where they point outside: compiled code would follow."""
     data, indices, indptr = (arrays[f"{name}.{part}"] for part in ("data", "indices", "indptr"))
+    if not points_inside(data, indices, indptr, columns):
+        raise FileFormatError(f"the file is corrupt: {name} is no CSR matrix")
     return sparse.csr_array((data, indices, indptr), shape=(len(indptr) - 1, columns))
 
 

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from robust_rl.errors import FileFormatError, InvalidArgumentError
+from robust_rl.errors import FileFormatError, InvalidArgumentError, sound
 from robust_rl.training.arrays import NewerVersionError, check_version
 from robust_rl.training.files import (
     JSON,
@@ -118,10 +118,11 @@ def verify_checkpoint(directory: Path) -> int:
         raise FileFormatError(f"{directory / MANIFEST} lacks its step or its list of files")
     for name, checksum in files.items():
         path = directory / name
-        if not path.is_file():
-            raise FileFormatError(f"{path} is missing from the checkpoint")
-        if sha256(path) != checksum:
-            raise FileFormatError(f"{path} is corrupt: its checksum differs from the manifest's")
+        with sound(path, "part of a checkpoint"):  # a name may be too long for the system, a file unreadable
+            if not path.is_file():
+                raise FileFormatError(f"{path} is missing from the checkpoint")
+            if sha256(path) != checksum:
+                raise FileFormatError(f"{path} is corrupt: its checksum differs from the manifest's")
     return step
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -16,6 +17,9 @@ from robust_rl.errors import CheckpointError, FileFormatError
 
 # A real object, not a string: JSON | None must work outside annotations too.
 JSON: TypeAlias = Union[bool, int, float, str, Sequence["JSON"], Mapping[str, "JSON"], None]  # noqa: UP007
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def sync_directory(directory: Path) -> None:
@@ -49,9 +53,11 @@ def atomic_write(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:  # of a write that failed, the system names no file
+            error.filename = str(path)
         raise
     sync_directory(path.parent)
 
@@ -75,15 +81,19 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises
     ------
     FileFormatError
-        The file is missing, unreadable, not JSON, or not an object.
+        The file is missing, unreadable, not JSON (which has no nan or infinity), or not an object.
     """
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(path.read_bytes(), parse_constant=_no_number)
     except (OSError, ValueError, RecursionError) as error:
         raise FileFormatError(f"cannot read {path}: {_reason(error)}") from error
     if not isinstance(content, dict):
         raise FileFormatError(f"{path} holds a JSON {type(content).__name__}; an object was expected")
     return content
+
+
+def _no_number(word: str) -> None:
+    raise ValueError(f"{word} is no JSON")
 
 
 def sha256(path: Path) -> str:
@@ -118,9 +128,26 @@ def explain_disk_errors(path: Path, consequence: str) -> Iterator[None]:
         number = _error_number(error)
         if number is None:
             raise
-        explained = CheckpointError(f"cannot write {path}: {os.strerror(number)}; {consequence}")
+        explained = CheckpointError(f"cannot write {path}: {os.strerror(number)}; {consequence}; {_remedy(number)}")
         explained.errno = number
         raise explained from error
+
+
+def disk_error(error: Exception) -> str | None:
+    """Return what a user can do about a disk that is full or mustn't be written, or None if ``error`` is another."""
+    number = _error_number(error)
+    if number not in (*_FULL, *_FORBIDDEN, errno.ENAMETOOLONG):
+        return None
+    where = getattr(error, "filename", None)
+    return f"cannot write {'a file' if where is None else where}: {os.strerror(number)}; {_remedy(number)}"
+
+
+def _remedy(number: int) -> str:
+    if number in _FULL:
+        return "free some space, then run it again"
+    if number in _FORBIDDEN:
+        return "make it writable, or choose another directory"
+    return "choose a shorter name" if number == errno.ENAMETOOLONG else "run it again when that is mended"
 
 
 def _error_number(error: Exception) -> int | None:

@@ -151,7 +151,7 @@ def _whole_lines(content: bytes) -> Iterator[tuple[int, bytes]]:
 def _decode(path: Path, number: int, line: bytes) -> dict[str, Any]:
     try:
         entry = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise FileFormatError(f"{path}, line {number}: {error}") from error
     if not isinstance(entry, dict) or type(entry.get("step")) is not int:
         raise FileFormatError(f"{path}, line {number}: expected an object with an integer step")

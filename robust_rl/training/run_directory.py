@@ -344,7 +344,8 @@ class RunDirectory:
         record = self._found = self.read()
         _warn_of_changes(self.path, record.get("configuration"), configuration)
         resumed = {"time": _now(), "argv": sys.argv, "configuration": configuration, "step": self._last_step()}
-        changes = {"status": "running", "finished": None, "resumed": [*record.get("resumed", []), resumed]}
+        earlier = record.get("resumed")
+        changes = {"status": "running", "finished": None, "resumed": [*(earlier if isinstance(earlier, list) else []), resumed]}
         write_json(self.path / "run.json", record | changes)
 
     def _last_step(self) -> int | None:

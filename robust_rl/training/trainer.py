@@ -19,10 +19,10 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from robust_rl.errors import CheckpointError, FileFormatError, InvalidArgumentError
+from robust_rl.errors import CheckpointError, FileFormatError, InvalidArgumentError, sound
 from robust_rl.training.arrays import check_version
 from robust_rl.training.callbacks import Callback, Checkpoint
-from robust_rl.training.checkpoints import check_keep
+from robust_rl.training.checkpoints import check_keep, checkpoint_step
 from robust_rl.training.files import read_json, write_json
 from robust_rl.training.loggers import ConsoleLogger, JSONLLogger, Logger, TensorBoardLogger
 from robust_rl.training.metrics_file import plain_numbers
@@ -202,11 +202,12 @@ class Trainer:
             raise FileFormatError(f"{directory} was not saved by Trainer: it has no {STATE}")
         state = read_json(directory / STATE)
         check_version(directory / STATE, state.get("version"), VERSION)
-        trainable.load_checkpoint(directory)
-        for name, callback in self._named_callbacks():
-            if name in state["callbacks"]:
-                callback.restore(state["callbacks"][name])
-        self.step = self._saved_step = state["step"]
+        with sound(directory, "checkpoint of this run; to start over, remove it:"):
+            trainable.load_checkpoint(directory)
+            for name, callback in self._named_callbacks():
+                if name in state["callbacks"]:
+                    callback.restore(state["callbacks"][name])
+            self.step = self._saved_step = checkpoint_step(directory)
 
     def _named_callbacks(self) -> Iterator[tuple[str, Callback]]:
         """Yield each callback under its class's name, numbered from the second of a class on."""

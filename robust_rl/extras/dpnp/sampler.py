@@ -161,6 +161,7 @@ class DPnP:
         arrays = {"x": self.x.cpu()} | {f"pcs.{name}": value.cpu() for name, value in self.pcs.state().items()}
         arrays |= {f"generator.{k}": one.get_state() for k, one in enumerate(generators)}
         state: dict[str, Any] = {"iteration": self.iteration, "calls": self.calls, "history": self.history}
+        state["columns"] = list(self.history[0]) if self.history else []  # the file sorts names, and a report shows their order
         save_arrays(directory / FILE, arrays, state | self._problem)
 
     def load_checkpoint(self, directory: Path) -> None:
@@ -174,7 +175,8 @@ class DPnP:
         device = self.x.device
         self.x = tensors["x"].to(device)
         self.pcs.restore({name[4:]: value.to(device) for name, value in tensors.items() if name.startswith("pcs.")})
-        self.iteration, self.calls, self.history = state["iteration"], state["calls"], state["history"]
+        self.iteration, self.calls = state["iteration"], state["calls"]
+        self.history = [{name: line[name] for name in state.get("columns", line)} for line in state["history"]]
 
 
 def check_same_problem(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:

@@ -195,7 +195,7 @@ class LessKernels(nn.Module):
             kernels = cls(geometry, rank=metadata["rank"], hidden=metadata["hidden"], layers=metadata["with_kernels"])
             tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
             kernels.to(next(iter(tensors.values())).dtype).load_state_dict(tensors)
-        except (KeyError, TypeError, ValueError, RuntimeError, StopIteration) as error:
+        except (KeyError, TypeError, ValueError, RuntimeError, StopIteration, OverflowError) as error:
             raise FileFormatError(f"{path} does not hold whole LESS kernels: {error}") from error
         return kernels
 

@@ -1,0 +1,489 @@
+"""Every reader of files in the library, with valid files for it. Making one imports what it needs."""
+
+import contextlib
+import functools
+import importlib.util
+import json
+import random
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+import robust_rl as rr
+from robust_rl import datasets, features, formats
+from robust_rl.errors import RobustRLError
+from robust_rl.models import MarkovGame, TabularMDP
+from robust_rl.training import JSONLLogger, RunDirectory, Trainer, load_arrays, save_arrays
+from robust_rl.training.checkpoints import latest_checkpoint
+from tests.fuzzing import (
+    Case,
+    mutate_json,
+    mutate_jsonl,
+    mutate_npy,
+    mutate_npz,
+    mutate_safetensors,
+    mutate_text,
+)
+from tests.worlds import random_model
+
+BALL = rr.TotalVariation(0.1, support="free")
+
+
+def have(*packages):
+    return all(importlib.util.find_spec(package) is not None for package in packages)
+
+
+# ------------------------------------------------------------------------------------------------------------------- models
+
+
+def tables(folder):
+    if not have("pyarrow"):
+        return []
+    model = random_model(0, masked=False)
+    names = [f"state{i}" for i in range(5)]
+    paths = [formats.write_table(model, folder / "a.csv"), formats.write_table(model, folder / "b.csv", states=names)]
+    return [
+        *paths,
+        formats.write_table(model, folder / "c.parquet"),
+        formats.write_table(model, folder / "d.parquet", states=names),
+    ]
+
+
+def explicit(suffix):
+    def make(folder):
+        write = formats.write_drn if suffix == ".drn" else formats.write_prism
+        model = rr.TabularMDP([[[0.5, 0.5], [0.9, 0.1]], [[0, 1], [0, 1]]], [[1.0, 0.9], [0, 0]], terminal=[1])
+        bounds = rr.Interval(np.clip(model.transitions - 0.1, 0, 1), np.clip(model.transitions + 0.1, 0, 1))
+        made = [write(model, folder / f"a{suffix}", bounds, labels={"end": [1]}), write(model, folder / f"b{suffix}")]
+        larger = random_model(1, states=12, transition_rewards=False, masked=False).replace(start=np.full(12, 1 / 12))
+        return [*made, write(larger, folder / f"c{suffix}", labels={"end": [0]})]
+
+    return make
+
+
+def models(folder):
+    made = [random_model(0).save(folder / "a.npz"), random_model(1, sparse=True).save(folder / "b.npz")]
+    return [*made, random_model(0).save(folder / "c.model"), random_model(1, sparse=True).save(folder / "d.model")]
+
+
+def games(folder):
+    from tests.games import random_game
+
+    return [Path(random_game(0, 2, staged=staged).save(folder / f"{staged}.npz")) for staged in (False, True)]
+
+
+def logged(folder):
+    data = datasets.collect("FrozenLake-v1", None, 5, horizon=8)
+    columns = {name: getattr(data, name) for name in ("observations", "actions", "rewards", "next_observations", "terminations")}
+    np.savez(folder / "plain.npz", **columns)
+    return [data.save(folder / "own.npz"), folder / "plain.npz"]
+
+
+def plain_arrays(folder):
+    np.save(folder / "groups.npy", np.array([0, 1, 2, 0]))
+    np.save(folder / "phi.npy", np.random.default_rng(0).dirichlet(np.ones(3), size=(4, 2)))
+    return [folder / "groups.npy", folder / "phi.npy"]
+
+
+def read_features(path):
+    for kind in ("aggregation", "table"):
+        try:
+            features.parse(f"{kind}:{path}")
+        except RobustRLError:
+            continue
+
+
+def world():
+    return random_model(0, states=4, actions=2, masked=False, terminal=False)
+
+
+def visits(folder):
+    rng = np.random.default_rng(0)
+    columns = {"states": rng.integers(4, size=60), "actions": rng.integers(2, size=60), "next_states": rng.integers(4, size=60)}
+    np.savez(folder / "columns.npz", **columns)
+    np.savez(folder / "counts.npz", counts=rng.integers(5, size=(4, 2, 4)))
+    return [folder / "columns.npz", folder / "counts.npz"]
+
+
+def calibrate(path):
+    from robust_rl.calibration import calibrate
+
+    calibrate(world(), path, confidence=0.95, support="free")
+
+
+# ----------------------------------------------------------------------------------------------------------------- policies
+
+
+def agents(folder):
+    """Return one file of every kind of agent, under its class's name."""
+    from tests.test_agents import AGENTS
+    from tests.worlds import random_model as worlds
+
+    made = []
+    for i, name in enumerate(
+        ("RobustVI, arrays", "RobustVI, s-rectangular, horizon", "RobustVI, uncertain rewards", "RobustQLearning")
+    ):
+        agent = AGENTS[name]()
+        made.append(agent.save(folder / f"{type(agent).__name__}-{i}"))
+    model, sparse = worlds(2), worlds(1, sparse=True)
+    near = rr.Wasserstein(0.2, metric=rr.graph_metric(model, cutoff=2))
+    for i, ball in enumerate((None, rr.KL(0.1), rr.CVaR(0.5), rr.Interval(0.0, 0.8), near)):
+        made.append(rr.RobustVI(model, ball, discount=0.5).learn().save(folder / f"RobustVI-set-{i}"))
+    made.append(rr.RobustVI(sparse, BALL, horizon=3).learn().save(folder / "RobustVI-sparse"))
+    data = datasets.collect("FrozenLake-v1", None, 50, horizon=5)
+    for kind in (rr.DROP, rr.DROPV):
+        agent = kind(data, BALL, features=features.OneHot(16, 4), horizon=5, penalty=0.1).learn()
+        made.append(agent.save(folder / f"{kind.__name__}-0"))
+    from tests.games import random_game
+
+    game = random_game(0, 2, staged=False).replace(horizon=3)
+    made.append(rr.DRNVI(game, BALL, equilibrium="ce").learn().save(folder / "DRNVI-0"))
+    if have("torch"):
+        from robust_rl.alignment import VPOBandit
+        from robust_rl.envs import PreferenceBandit
+
+        made.append(VPOBandit(PreferenceBandit(arms=4, seed=0), mode="offline", alpha=1.0).learn(1).save(folder / "VPOBandit-0"))
+        constants = {"hidden": (4,), "iterations": 1, "updates": 1, "dual_updates": 1, "batch_size": 8}
+        made.append(rr.RFQI(data, BALL, v_min=0.0, **constants).learn().save(folder / "RFQI-0"))
+    return made
+
+
+def read_policy(path):
+    from robust_rl import alignment
+
+    name = path.name.partition("-")[0]
+    kind = getattr(alignment, name) if name == "VPOBandit" else getattr(rr, name)
+    kind.load(path)
+
+
+def networks(folder):
+    from tests.rllib.test_network_policy import POLICIES
+
+    return [Path(policy.save(folder / f"{i}")) for i, policy in enumerate(POLICIES.values())]
+
+
+def read_network(path):
+    from robust_rl.rllib import NetworkPolicy
+
+    NetworkPolicy.load(path)
+
+
+def arrays(folder):
+    save_arrays(folder / "a.safetensors", {"x": np.arange(6.0).reshape(2, 3), "y": np.zeros(0, "i4")}, {"z": [1, {"w": None}]})
+    return [folder / "a.safetensors"]
+
+
+# --------------------------------------------------------------------------------------------------------------------- runs
+
+
+TRAINABLES = (
+    "value iteration", "modified policy iteration", "partial policy iteration", "policy iteration", "anderson acceleration",
+    "automatic choice", "backward induction", "Q-learning", "Q-learning along episodes", "DROP", "DROP-V", "DR-NVI",
+    "zero-sum Shapley iteration", "frontier", "trial of a sweep", "gauss-seidel",
+)  # fmt: skip
+OF_TORCH = ("RFQI", "VPO on a bandit, offline", "VPO on a bandit, online", "VPO on a bandit, bounded", "LESS kernels, two layers")
+
+
+def number_of(name):
+    return f"{(*TRAINABLES, *OF_TORCH).index(name):02d}"
+
+
+def runs(names):
+    def make(folder):
+        from tests.test_trainables import TRAINABLES as FACTORIES
+
+        made = []
+        for name in names:
+            run = RunDirectory(folder / number_of(name))
+            run.start({"a": 1}, seed=0, command="robust-rl x")
+            Trainer(run, max_steps=4, checkpoint_every=2).fit(fresh(FACTORIES[name]))
+            for events in run.path.glob("events.out*"):
+                events.unlink()
+            made.append(run.path)
+        return made
+
+    return make
+
+
+def walks(folder):
+    """A run that is quickly made: listings know no algorithm."""
+    from tests.training.toys import RandomWalk
+
+    run = RunDirectory(folder / "walk")
+    run.start({"a": 1}, seed=0, command="robust-rl x")
+    Trainer(run, max_steps=4, checkpoint_every=2, loggers=[JSONLLogger(run)]).fit(RandomWalk())
+    return [run.path]
+
+
+def fresh(factory):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return factory()
+
+
+@functools.cache
+def _known(name):
+    """A trainable that is made once and loaded into again and again: making it takes far longer than reading."""
+    from tests.test_trainables import TRAINABLES as FACTORIES
+
+    return fresh(FACTORIES[name])
+
+
+def resume(path):
+    """Go on with a run as a command would, for no step more."""
+    name = (*TRAINABLES, *OF_TORCH)[int(path.name)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        Trainer(path, max_steps=0, loggers=[]).fit(_known(name))
+
+
+def look(path):
+    """Read a run as listings and reports do."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        RunDirectory.list(path.parent)
+        run = RunDirectory(path)
+        for ask in (run.read, run.metrics, run.latest_checkpoint, lambda: latest_checkpoint(path / "checkpoints")):
+            try:
+                ask()
+            except RobustRLError:
+                continue
+        run.truncate_metrics(2)
+
+
+def evaluated(folder):
+    """The run of ``solve``, with the tables of ``evaluate``."""
+    from robust_rl.evaluation import evaluate_shifts
+
+    agent = rr.RobustVI("FrozenLake-v1", BALL, discount=0.9)
+    agent.learn(run=folder / "run")
+    found = evaluate_shifts({"robust": agent}, "FrozenLake-v1", [("action_noise", [0.0, 0.1])])
+    (folder / "run/result/evaluation.json").write_text(json.dumps({name: table.to_dict() for name, table in found.items()}))
+    for events in (folder / "run").glob("events.out*"):
+        events.unlink()
+    return [folder / "run"]
+
+
+def evaluate(path):
+    from robust_rl.cli import evaluate as command
+    from robust_rl.cli import options
+
+    keep = options.report, options.print_json
+    options.report, options.print_json = (lambda *_: None), (lambda *_: None)
+    try:
+        command.evaluate(path, ["action_noise=0.1"], json=True)
+    finally:
+        options.report, options.print_json = keep
+
+
+# ----------------------------------------------------------------------------------------------------------- language models
+
+
+def preferences(folder):
+    rng = random.Random(0)
+    rows = [{"prompt": f"say {i}", "chosen": "x" * rng.randint(1, 5), "rejected": "y"} for i in range(6)]
+    (folder / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    talk = [
+        {
+            "chosen": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}],
+            "rejected": [{"role": "user", "content": "c"}],
+        }
+    ]
+    (folder / "talk.jsonl").write_text("".join(json.dumps(row) + "\n" for row in talk * 3))
+    made = [folder / "pairs.jsonl", folder / "talk.jsonl"]
+    if have("pyarrow"):
+        import pyarrow
+        from pyarrow import parquet
+
+        parquet.write_table(pyarrow.Table.from_pylist(rows), folder / "pairs.parquet")
+        made.append(folder / "pairs.parquet")
+    return made
+
+
+def read_preferences(path):
+    from robust_rl.alignment import data, jsonl
+
+    with contextlib.suppress(RobustRLError):
+        data.check_rows(path, data.rows(path), data.PAIR)
+    if path.suffix == ".jsonl":
+        jsonl.read_lines(path)
+
+
+def lexicon(folder):
+    (folder / "words.txt").write_text("good\t1.9\t0.9\nbad\t-2.5\n\nfine\t0.8\n")
+    return [folder / "words.txt"]
+
+
+def read_lexicon(path):
+    from robust_rl.alignment.judges import Lexicon
+
+    Lexicon.read(path)("a", "good bad")
+
+
+def language_models(folder):
+    from tests.alignment import tiny
+
+    tiny.model().save_pretrained(folder / "lm")
+    tiny.tokenizer().save_pretrained(folder / "lm")
+    return [folder / "lm"]
+
+
+def read_language_model(path):
+    from robust_rl.extras.llm_loading import load_language_model
+
+    load_language_model(str(path))
+
+
+def ggufs(folder):
+    import gguf
+
+    writer = gguf.GGUFWriter(folder / "a.gguf", "llama")
+    for add, value in (
+        ("block_count", 1), ("context_length", 32), ("embedding_length", 32), ("feed_forward_length", 32), ("head_count", 2),
+        ("head_count_kv", 2), ("layer_norm_rms_eps", 1e-5), ("vocab_size", 8),
+    ):  # fmt: skip
+        getattr(writer, f"add_{add}")(value)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_token_list([chr(97 + i) for i in range(8)])
+    writer.add_token_types([1] * 8)
+    writer.add_token_merges(["a b"])
+    rng = np.random.default_rng(0)
+    shapes = {"token_embd": (8, 32), "output_norm": (32,), "output": (8, 32), "blk.0.attn_norm": (32,), "blk.0.ffn_norm": (32,)}
+    shapes |= {
+        f"blk.0.{name}": (32, 32) for name in ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")
+    }
+    for name, shape in shapes.items():
+        writer.add_tensor(f"{name}.weight", rng.normal(size=shape).astype(np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return [folder / "a.gguf"]
+
+
+def read_gguf(path):
+    from robust_rl.alignment import gguf
+
+    gguf.convert(path, path.parent / "converted")
+
+
+def kernels(folder):
+    from robust_rl.extras.less import LessKernels
+    from tests.extras.tiny_llm import make
+
+    LessKernels.from_config(make("llama").config, rank=2, hidden=4).save(folder / "k.safetensors")
+    return [folder / "k.safetensors"]
+
+
+def read_kernels(path):
+    from robust_rl.extras.less import LessKernels
+
+    LessKernels.load(path)
+
+
+def optimizer_states(folder):
+    from robust_rl.alignment.optimizer_state import save_state
+
+    optimizer = _optimizer()
+    save_state(optimizer, folder / "o.safetensors")
+    return [folder / "o.safetensors"]
+
+
+def _optimizer():
+    import torch
+
+    weights = [torch.nn.Parameter(torch.ones(3)), torch.nn.Parameter(torch.ones(2, 2))]
+    optimizer = torch.optim.AdamW(weights)
+    sum((weight**2).sum() for weight in weights).backward()
+    optimizer.step()
+    return optimizer
+
+
+def read_optimizer_state(path):
+    from robust_rl.alignment.optimizer_state import load_state
+
+    load_state(_optimizer(), path)
+
+
+# ------------------------------------------------------------------------------------------------------------------ pictures
+
+
+def pictures(folder):
+    from PIL import Image
+
+    values = (np.random.default_rng(0).random((8, 8)) * 255).astype(np.uint8)
+    for name in ("a.png", "b.jpg", "c.gif", "d.bmp", "e.tiff", "f.webp", "g.ppm"):
+        Image.fromarray(values).save(folder / name)
+    return sorted(folder.iterdir())
+
+
+def read_picture(path):
+    from robust_rl.extras.dpnp.restoration import read_picture
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        read_picture(path, (1, 8, 8), True)
+
+
+def pipelines(folder):
+    import torch
+    from diffusers import DDPMScheduler, UNet2DModel
+
+    from robust_rl.extras.dpnp import DPnPPipeline
+
+    torch.manual_seed(0)
+    unet = UNet2DModel(
+        sample_size=8, in_channels=1, out_channels=1, layers_per_block=1, block_out_channels=(8, 8), norm_num_groups=4,
+        down_block_types=("DownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "UpBlock2D"),
+    )  # fmt: skip
+    DPnPPipeline(unet.eval(), DDPMScheduler(10)).save_pretrained(folder / "model")
+    return [folder / "model"]
+
+
+def read_pipeline(path):
+    from robust_rl.extras.dpnp.model_folder import load_pipeline
+
+    load_pipeline(path)
+
+
+# --------------------------------------------------------------------------------------------------------------------- cases
+
+
+def cases():
+    """Return every case by its name, without its files."""
+    text, archive, tensors = (mutate_text,), (mutate_npz,), (mutate_safetensors,)
+    run = (mutate_json, mutate_jsonl, mutate_safetensors)
+    found = [
+        Case("tables: csv, parquet", tables, formats.read_model, text),
+        Case("Storm's drn", explicit(".drn"), formats.read_model, text),
+        Case("PRISM's tra", explicit(".tra"), formats.read_model, text),
+        Case("models: npz, folder", models, lambda path: TabularMDP.load(path), (mutate_npz, mutate_npy, mutate_json)),
+        Case("games: npz", games, MarkovGame.load, archive),
+        Case("data sets: npz", logged, datasets.read, archive),
+        Case("features: npy", plain_arrays, read_features, (mutate_npy,)),
+        Case("calibration logs: npz", visits, calibrate, archive),
+        Case("arrays: safetensors", arrays, load_arrays, tensors),
+        Case("policies", agents, read_policy, tensors),
+        Case("network policies", networks, read_network, tensors),
+        Case("runs: listings", walks, look, run),
+        Case("runs: checkpoints", runs(TRAINABLES), resume, run),
+        Case("runs: evaluations", evaluated, evaluate, run),
+        Case("lexicons", lexicon, read_lexicon, text),
+        Case("preferences: jsonl, parquet", preferences, read_preferences, (mutate_jsonl,)),
+    ]
+    if have("torch", "transformers"):
+        found += [
+            Case("runs: checkpoints of torch", runs(OF_TORCH), resume, run),
+            Case("LESS kernels", kernels, read_kernels, tensors),
+            Case("optimizer states", optimizer_states, read_optimizer_state, tensors),
+            Case("language models", language_models, read_language_model, (mutate_json, mutate_safetensors)),
+        ]
+    if have("torch", "transformers", "gguf"):
+        found.append(Case("GGUF", ggufs, read_gguf))
+    if have("torch", "diffusers", "PIL"):
+        found += [
+            Case("pictures", pictures, read_picture),
+            Case("diffusion models", pipelines, read_pipeline, (mutate_json, mutate_safetensors)),
+        ]
+    return {case.name: case for case in found}
