@@ -554,11 +554,13 @@ other work; a full disk is a tmpfs of 5 to 95 % of what the run takes, a read-on
 
 Promises broken: {broken}
 
-Not run yet: `rllib train` (a job of it is in the file), `vpo`, and the later seeds (230 cells are planned for the other nine).
-Commands without `--checkpoint-every` (game, vpo-bandit) keep nothing before their end when killed with -9; SIGTERM makes them
-save. A SIGTERM before the first step, or while results are written, ends the process as any other (exit code 143); the same
-command then ends the same. The seeds before these found, and the library mends now: a full disk while results are written (a
-traceback), and a DPnP report whose columns came in another order after a resume.
+Not run yet: `rllib train` (a job of it is in the file), `vpo`, and the later seeds (230 cells are planned for the other
+nine). Commands without `--checkpoint-every` (game, vpo-bandit) keep nothing before their end when killed with -9; SIGTERM
+makes them save.
+A SIGTERM before the first step, or while results are written, ends the process as any other (exit code 143); the same command
+then ends the same.
+The seeds before these found, and the library mends now: a full disk while results are written (a traceback), and a
+DPnP report whose columns came in another order after a resume.
 
 What two uninterrupted runs don't agree on, and was therefore not compared:
 
