@@ -25,8 +25,8 @@ def load_language_model(name: str) -> tuple[Any, Any]:
     """
     torch, transformers = require("torch", "robust-rl[llm]"), require("transformers", "robust-rl[llm]")
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(name)
-        model = transformers.AutoModelForCausalLM.from_pretrained(name, dtype="auto")
+        tokenizer = transformers.AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+        model = transformers.AutoModelForCausalLM.from_pretrained(name, dtype="auto", trust_remote_code=False)
     except Exception as error:  # the readers of a broken folder fail in any way
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InvalidArgumentError(f"cannot load {name} as a language model: {reason}") from error

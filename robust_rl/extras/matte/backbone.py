@@ -43,13 +43,14 @@ def load_backbone(name: str | Path, *, weights: bool = True) -> tuple[Any, Any]:
         transformers is not installed.
     """
     transformers = require("transformers", "robust-rl[llm]")
-    plain = {"attn_implementation": "eager"}  # the only one with a forward-mode derivative
+    ours = {"trust_remote_code": False}
+    plain = ours | {"attn_implementation": "eager"}  # the only one with a forward-mode derivative
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(name)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(name, **ours)
         if weights:
             model = transformers.AutoModelForSeq2SeqLM.from_pretrained(name, dtype=torch.float32, **plain)
         else:
-            model = transformers.AutoModelForSeq2SeqLM.from_config(transformers.AutoConfig.from_pretrained(name), **plain)
+            model = transformers.AutoModelForSeq2SeqLM.from_config(transformers.AutoConfig.from_pretrained(name, **ours), **plain)
     except (OSError, ValueError) as error:
         message = str(error).splitlines()[0]
         raise InvalidArgumentError(f"cannot load {name} as an encoder-decoder with a tokenizer: {message}") from error

@@ -34,7 +34,9 @@ def load_vision_model(name: str) -> Any:
     """
     transformers = require("transformers", "robust-rl[mim]")
     try:
-        model = transformers.AutoModel.from_pretrained(name, attn_implementation="eager", use_safetensors=True)
+        model = transformers.AutoModel.from_pretrained(
+            name, attn_implementation="eager", use_safetensors=True, trust_remote_code=False
+        )
     except (OSError, ValueError, KeyError) as error:
         raise InvalidArgumentError(f"cannot load {name} as a vision model: {str(error).splitlines()[0]}") from error
     for field in ("image_size", "patch_size"):
