@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 import robust_rl as rr
 from robust_rl import formats
 from robust_rl.cli.main import app
+from robust_rl.errors import RobustRLError
 from robust_rl.training import load_arrays
 from robust_rl.uncertainty import SETS
 from tests.worlds import TAXI, random_model
@@ -305,16 +306,23 @@ def test_envs_and_sets_are_listed_for_machines_and_people():
         (["calibrate", "--simulator", "FrozenLake-v1", "--log", "nowhere.npz", "--confidence", "95"], "confidence is 95"),
     ],
 )
-def test_a_mistake_costs_one_line_and_leaves_no_run(arguments, message, tmp_path):
-    failed = call(*arguments, cwd=tmp_path)
-    assert failed.returncode in (1, 2)
-    assert re.search(message, failed.stderr), failed.stderr
-    assert failed.stderr.startswith("error:")
-    assert failed.stderr.count("\n") == 1
-    assert "Traceback" not in failed.stderr
-    assert failed.stdout == ""
+def test_a_mistake_costs_one_line_and_leaves_no_run(arguments, message, command, tmp_path):
+    code, shown, errors = command(*arguments)
+    assert code in (1, 2)
+    assert re.search(message, errors), errors
+    assert errors.startswith("error:")
+    assert errors.count("\n") == 1
+    assert shown == ""
     assert not (tmp_path / "runs").exists()
-    assert "Traceback" in call(*arguments, "--debug", cwd=tmp_path).stderr
+    with pytest.raises(RobustRLError, match=message):
+        command(*arguments, "--debug")
+
+
+def test_a_mistake_in_a_process_of_its_own(tmp_path):
+    mistake = ("solve", "FrozenLak-v1")
+    failed = call(*mistake, "--set", "none", "--discount", "0.9", cwd=tmp_path)
+    assert (failed.returncode, failed.stdout, failed.stderr.count("\n")) == (2, "", 1)
+    assert "Traceback" in call(*mistake, "--set", "none", "--discount", "0.9", "--debug", cwd=tmp_path).stderr
 
 
 def test_a_budget_of_sweeps_gives_wide_bounds_and_a_warning(tmp_path):

@@ -6,32 +6,15 @@ import signal
 import subprocess
 import sys
 import time
-import warnings
 
 import numpy as np
 import pytest
 
 import robust_rl as rr
-from robust_rl.cli.main import main
 from robust_rl.features import OneHot, Tiles
 from tests.solvers.test_drop import ball, log
 
 TV = ["--set", "tv", "--support", "free", "--radius", "0.1"]
-
-
-@pytest.fixture
-def command(tmp_path, monkeypatch, capsys):
-    """Call the command line in this process, which starts once for all tests: (exit code, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # main sets its own
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["robust-rl", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        return ended.value.code or 0, *capsys.readouterr()
-
-    return call
 
 
 @pytest.fixture
