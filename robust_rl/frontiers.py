@@ -25,9 +25,9 @@ from robust_rl.errors import ConvergenceError, InvalidArgumentError
 from robust_rl.evaluation import TieRange, tie_range
 from robust_rl.models import TabularMDP
 from robust_rl.solvers import BellmanOperator, Solution, planner, policy_value, solve
-from robust_rl.solvers.criterion import check_criterion, check_same_problem, describe_problem
+from robust_rl.solvers.criterion import check_criterion, describe_problem
 from robust_rl.table import Estimate, Table
-from robust_rl.training import RunDirectory, Trainer, load_arrays, save_arrays, write_json
+from robust_rl.training import RunDirectory, Trainer, check_same_problem, load_arrays, save_arrays, write_json
 from robust_rl.uncertainty import RadiusSet
 from robust_rl.uncertainty.resize import at_any_radius, resized
 

@@ -48,8 +48,8 @@ from robust_rl.alignment.tabular import Array
 from robust_rl.envs import PreferenceBandit
 from robust_rl.envs.games import duel_v0
 from robust_rl.errors import InvalidArgumentError
-from robust_rl.solvers.criterion import check_same_problem, digest
-from robust_rl.training import generator_state, load_arrays, restore_generator, save_arrays
+from robust_rl.solvers.criterion import digest
+from robust_rl.training import check_same_problem, generator_state, load_arrays, restore_generator, save_arrays
 
 FILE = "bandit.safetensors"
 OFFLINE_STEPS = 50

@@ -63,9 +63,8 @@ from robust_rl.errors import InvalidArgumentError
 from robust_rl.models import RowSource, as_source
 from robust_rl.rllib.sharded_operator import ShardedOperator, check_portable
 from robust_rl.solvers import ValueIteration
-from robust_rl.solvers.criterion import check_same_problem
 from robust_rl.solvers.value_iteration import HISTORY
-from robust_rl.training import JSON, load_arrays, save_arrays
+from robust_rl.training import JSON, check_same_problem, load_arrays, save_arrays
 from robust_rl.uncertainty import RectangularSet
 
 FILE = "sharded_value_iteration.safetensors"

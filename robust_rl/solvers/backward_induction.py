@@ -18,9 +18,9 @@ from robust_rl.errors import InvalidArgumentError
 from robust_rl.models import TabularMDP
 from robust_rl.solvers.bellman import BellmanOperator
 from robust_rl.solvers.certificate import Certificate
-from robust_rl.solvers.criterion import check_criterion, check_model, check_same_problem, describe_problem
+from robust_rl.solvers.criterion import check_criterion, check_model, describe_problem
 from robust_rl.solvers.solution import Solution
-from robust_rl.training import load_arrays, save_arrays
+from robust_rl.training import check_same_problem, load_arrays, save_arrays
 from robust_rl.uncertainty import RectangularSet
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from numbers import Integral, Real
 from typing import Any
 
@@ -53,16 +52,6 @@ def describe_problem(model: TabularMDP, uncertainty: RectangularSet | None) -> d
         "model": digest([model.csr(), model.rewards, model.start, model.terminal, model.action_mask]),
         "uncertainty's arrays": digest(set_arguments(chosen)),
     }
-
-
-def check_same_problem(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    """Raise InvalidArgumentError naming the first difference."""
-    for name, value in wanted.items():
-        if found.get(name) != value:
-            raise InvalidArgumentError(
-                f"the checkpoint is of another problem: its {name} is {found.get(name)!r}, not {value!r}; "
-                "choose another run directory"
-            )
 
 
 def set_arguments(uncertainty: RectangularSet) -> list[Any]:

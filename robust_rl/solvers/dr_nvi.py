@@ -45,10 +45,10 @@ from robust_rl.equilibria.checks import as_kind, as_selection
 from robust_rl.errors import InvalidArgumentError
 from robust_rl.models import MarkovGame
 from robust_rl.models.memory import require_memory
-from robust_rl.solvers.criterion import check_same_problem, digest, set_arguments
+from robust_rl.solvers.criterion import digest, set_arguments
 from robust_rl.solvers.game_backup import GameBackup, GameUncertainty, check_game, check_horizon
 from robust_rl.solvers.game_solution import GameSolution
-from robust_rl.training import load_arrays, save_arrays
+from robust_rl.training import check_same_problem, load_arrays, save_arrays
 from robust_rl.uncertainty import Nominal
 
 Array = NDArray[np.float64]

@@ -42,11 +42,11 @@ from scipy import linalg
 from robust_rl.datasets import OfflineDataset
 from robust_rl.errors import InvalidArgumentError
 from robust_rl.features import ROWS
-from robust_rl.solvers.criterion import check_same_problem, digest
+from robust_rl.solvers.criterion import digest
 from robust_rl.solvers.drop_dual import exact_dual
 from robust_rl.solvers.linear_problem import LinearProblem, LinearSolution
 from robust_rl.solvers.trimming import trimmed_rows
-from robust_rl.training import load_arrays, save_arrays
+from robust_rl.training import check_same_problem, load_arrays, save_arrays
 
 Array = NDArray[np.float64]
 THEORY = "theory"

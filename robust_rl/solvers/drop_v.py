@@ -35,7 +35,6 @@ from numpy.typing import NDArray
 from scipy import linalg
 
 from robust_rl.datasets import OfflineDataset
-from robust_rl.solvers.criterion import check_same_problem
 from robust_rl.solvers.drop import (
     NAMES,
     THEORY,
@@ -53,7 +52,7 @@ from robust_rl.solvers.drop import (
 )
 from robust_rl.solvers.linear_problem import LinearProblem, LinearSolution
 from robust_rl.solvers.trimming import trimmed_rows
-from robust_rl.training import load_arrays, save_arrays
+from robust_rl.training import check_same_problem, load_arrays, save_arrays
 
 Array = NDArray[np.float64]
 

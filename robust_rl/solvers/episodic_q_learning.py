@@ -27,11 +27,11 @@ from gymnasium import spaces
 
 from robust_rl._numba import njit
 from robust_rl.errors import InvalidArgumentError, InvalidUncertaintyError
-from robust_rl.solvers.criterion import check_same_problem, digest
+from robust_rl.solvers.criterion import digest
 from robust_rl.solvers.learned import LearnedValues
 from robust_rl.solvers.multilevel import update
 from robust_rl.solvers.q_learning import check_discount, check_finite, check_positive
-from robust_rl.training import generator_state, load_arrays, restore_generator, save_arrays
+from robust_rl.training import check_same_problem, generator_state, load_arrays, restore_generator, save_arrays
 from robust_rl.uncertainty import Contamination, Nominal, RectangularSet
 
 FILE = "episodic_q_learning.safetensors"

@@ -42,11 +42,11 @@ from numpy.typing import NDArray
 from robust_rl.errors import InvalidArgumentError
 from robust_rl.models import TabularMDP
 from robust_rl.models.generative import GenerativeModel, TabularSimulator, as_simulator, available_actions, terminal_states
-from robust_rl.solvers.criterion import check_criterion, check_same_problem, describe_problem, digest
+from robust_rl.solvers.criterion import check_criterion, describe_problem, digest
 from robust_rl.solvers.knowledge import Knowledge
 from robust_rl.solvers.learned import LearnedValues
 from robust_rl.solvers.multilevel import Multilevel, sweeps
-from robust_rl.training import generator_state, load_arrays, restore_generator, save_arrays
+from robust_rl.training import check_same_problem, generator_state, load_arrays, restore_generator, save_arrays
 from robust_rl.uncertainty import RectangularSet
 
 CHUNK = 2_000_000  # draws held at once, 8 MB

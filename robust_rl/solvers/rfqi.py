@@ -57,12 +57,12 @@ from torch import Tensor
 from robust_rl.datasets import OfflineDataset
 from robust_rl.errors import InvalidArgumentError
 from robust_rl.features import ROWS
-from robust_rl.solvers.criterion import check_same_problem, digest
+from robust_rl.solvers.criterion import digest
 from robust_rl.solvers.device import torch_device
 from robust_rl.solvers.fitting import Fit
 from robust_rl.solvers.offline_checks import OBSERVED
 from robust_rl.solvers.rfqi_problem import RFQIProblem, RFQISolution, is_supported
-from robust_rl.training import load_arrays, save_arrays
+from robust_rl.training import check_same_problem, load_arrays, save_arrays
 
 FILE = "rfqi.safetensors"
 LEAST_ITERATIONS = 100

@@ -30,11 +30,11 @@ from robust_rl.models import TabularMDP
 from robust_rl.solvers.acceleration import Acceleration, Step
 from robust_rl.solvers.bellman import BellmanOperator
 from robust_rl.solvers.certificate import Certificate, SpanBounds
-from robust_rl.solvers.criterion import check_criterion, check_model, check_same_problem, describe_problem
+from robust_rl.solvers.criterion import check_criterion, check_model, describe_problem
 from robust_rl.solvers.elimination import without_eliminated
 from robust_rl.solvers.shortest_path import ShortestPathBounds, longest_time
 from robust_rl.solvers.solution import Solution
-from robust_rl.training import load_arrays, save_arrays
+from robust_rl.training import check_same_problem, load_arrays, save_arrays
 from robust_rl.uncertainty import RectangularSet
 from robust_rl.uncertainty.backup import Groups
 

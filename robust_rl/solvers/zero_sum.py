@@ -43,9 +43,9 @@ from robust_rl.errors import ConvergenceWarning, InvalidArgumentError
 from robust_rl.models import MarkovGame, TabularMDP
 from robust_rl.solvers.bellman import BellmanOperator
 from robust_rl.solvers.certificate import Certificate, SpanBounds
-from robust_rl.solvers.criterion import check_criterion, check_same_problem, describe_problem
+from robust_rl.solvers.criterion import check_criterion, describe_problem
 from robust_rl.solvers.game_backup import check_game
-from robust_rl.training import Trainer, load_arrays, save_arrays
+from robust_rl.training import Trainer, check_same_problem, load_arrays, save_arrays
 from robust_rl.uncertainty import RectangularSet
 
 Array = NDArray[np.float64]

@@ -24,6 +24,7 @@ from robust_rl.training.loggers import (
     WandbLogger,
 )
 from robust_rl.training.report import Figure, Section, Table, write_report
+from robust_rl.training.resuming import check_same_problem, load_torch_arrays, torch_arrays
 from robust_rl.training.run_directory import RunDirectory, RunSummary
 from robust_rl.training.trainable import Trainable
 from robust_rl.training.trainer import Trainer
@@ -50,14 +51,17 @@ __all__ = [
     "Trainer",
     "WandbLogger",
     "atomic_write",
+    "check_same_problem",
     "checkpoint_step",
     "generator_state",
     "latest_checkpoint",
     "list_checkpoints",
     "load_arrays",
+    "load_torch_arrays",
     "read_json",
     "restore_generator",
     "save_arrays",
+    "torch_arrays",
     "verify_checkpoint",
     "write_checkpoint",
     "write_json",

@@ -27,8 +27,8 @@ import torch
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from numpy.typing import NDArray
 
-from robust_rl.errors import FileFormatError, InvalidArgumentError
-from robust_rl.training import load_arrays, save_arrays
+from robust_rl.errors import InvalidArgumentError
+from robust_rl.training import check_same_problem, load_arrays, load_torch_arrays, save_arrays, torch_arrays
 
 STATE = "training.safetensors"
 FORMAT = "robust-rl denoiser training"
@@ -131,10 +131,7 @@ class DenoiserTraining:
 
     def save_checkpoint(self, directory: Path) -> None:
         """Write both networks, AdamW's moments and the generator."""
-        arrays = {f"network.{name}": tensor.cpu() for name, tensor in self.network.state_dict().items()}
-        arrays |= {f"average.{name}": tensor.cpu() for name, tensor in self.average.state_dict().items()}
-        for number, moments in self.optimiser.state_dict()["state"].items():
-            arrays |= {f"optimiser.{number}.{name}": tensor.cpu() for name, tensor in moments.items()}
+        arrays = torch_arrays(network=self.network, average=self.average, optimiser=self.optimiser)
         arrays["generator"] = self.generator.get_state()
         save_arrays(directory / STATE, arrays, {"count": self.count, "problem": self._problem()}, format=FORMAT)
 
@@ -143,25 +140,14 @@ class DenoiserTraining:
 
         Raises
         ------
-        FileFormatError
+        InvalidArgumentError
             The file is of another training.
         """
         arrays, metadata = load_arrays(directory / STATE, format=FORMAT)
-        if metadata["problem"] != self._problem():
-            raise FileFormatError(
-                f"{directory / STATE} is of another training ({metadata['problem']}, not {self._problem()}); "
-                "give the same arguments, or choose another folder"
-            )
-        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}  # load_state_dict moves them
+        check_same_problem(metadata["problem"], self._problem())
         self.count = metadata["count"]
-        self.generator.set_state(tensors["generator"])
-        self.network.load_state_dict(_part(tensors, "network."))
-        self.average.load_state_dict(_part(tensors, "average."))
-        state: dict[int, dict[str, torch.Tensor]] = {}
-        for key, tensor in _part(tensors, "optimiser.").items():
-            number, name = key.split(".")
-            state.setdefault(int(number), {})[name] = tensor
-        self.optimiser.load_state_dict({"state": state, "param_groups": self.optimiser.state_dict()["param_groups"]})
+        self.generator.set_state(torch.from_numpy(arrays["generator"]))
+        load_torch_arrays(arrays, network=self.network, average=self.average, optimiser=self.optimiser)
 
     def _loss(self, network: UNet2DModel, pictures: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         times = torch.randint(len(self.scheduler.alphas_cumprod), (len(pictures),), generator=generator).to(self.device)
@@ -192,10 +178,6 @@ def _unet(shape: tuple[int, ...], network: Mapping[str, Any], seed: int) -> UNet
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return UNet2DModel(sample_size=shape[-1], in_channels=shape[1], out_channels=shape[1], **network)
-
-
-def _part(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def _check(pictures: NDArray[np.float32], steps: int, batch_size: int, learning_rate: float, decay: float) -> None:

@@ -37,7 +37,7 @@ from robust_rl.extras.dpnp.dds import DDS, DDSDDIM
 from robust_rl.extras.dpnp.noise_predictor import NoisePredictor
 from robust_rl.extras.dpnp.pcs import PCS
 from robust_rl.extras.dpnp.posterior import Posterior
-from robust_rl.training import load_arrays, save_arrays
+from robust_rl.training import check_same_problem, load_arrays, save_arrays
 
 FILE = "dpnp.safetensors"
 
@@ -177,13 +177,3 @@ class DPnP:
         self.pcs.restore({name[4:]: value.to(device) for name, value in tensors.items() if name.startswith("pcs.")})
         self.iteration, self.calls = state["iteration"], state["calls"]
         self.history = [{name: line[name] for name in state.get("columns", line)} for line in state["history"]]
-
-
-def check_same_problem(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    """Raise InvalidArgumentError naming the first difference."""
-    for name, value in wanted.items():
-        if found.get(name) != value:
-            raise InvalidArgumentError(
-                f"the checkpoint is of another problem: its {name} is {found.get(name)!r}, not {value!r}; "
-                "choose another run directory"
-            )

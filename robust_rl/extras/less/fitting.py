@@ -35,7 +35,15 @@ from robust_rl.extras.less.context import check_model
 from robust_rl.extras.less.history import play
 from robust_rl.extras.less.kernels import LayerKernels, LessKernels
 from robust_rl.extras.less.policies import Policy
-from robust_rl.training import RunDirectory, Trainer, load_arrays, save_arrays
+from robust_rl.training import (
+    RunDirectory,
+    Trainer,
+    check_same_problem,
+    load_arrays,
+    load_torch_arrays,
+    save_arrays,
+    torch_arrays,
+)
 
 FILE = "less.safetensors"
 SEQUENCES = 8
@@ -192,10 +200,8 @@ class LessFit:
 
     def save_checkpoint(self, directory: Path) -> None:
         """Write all kernels, the best ones of the present layer, Adam's moments and the generator."""
-        arrays = {f"kernels.{name}": tensor for name, tensor in self.kernels.state_dict().items()}
+        arrays = torch_arrays(kernels=self.kernels, adam=self.optimiser)
         arrays |= {f"best.{name}": tensor for name, tensor in self.best.items()}
-        for i, moments in self.optimiser.state_dict()["state"].items():
-            arrays |= {f"adam.{i}.{name}": tensor for name, tensor in moments.items()}
         arrays |= {"order": self.order, "generator": self.generator.get_state()}
         counters = {"turn": self.turn, "epoch": self.epoch, "batch": self.batch, "best": repr(self.best_loss)}
         save_arrays(directory / FILE, {name: tensor.cpu() for name, tensor in arrays.items()}, self._problem() | counters)
@@ -203,18 +209,16 @@ class LessFit:
     def load_checkpoint(self, directory: Path) -> None:
         """Continue from a checkpoint. Raises InvalidArgumentError if it is of another fit."""
         arrays, state = load_arrays(directory / FILE)
-        for name, value in self._problem().items():
-            if state.get(name) != value:
-                raise InvalidArgumentError(f"the checkpoint's {name} is {state.get(name)}, this fit's {value}; use a new run")
+        check_same_problem(state, self._problem())
         tensors = {name: torch.from_numpy(array).to(self.tokens.device) for name, array in arrays.items()}
         self.generator.set_state(tensors.pop("generator").cpu())
         self.order = tensors.pop("order")
-        self.kernels.load_state_dict({n.removeprefix("kernels."): t for n, t in tensors.items() if n.startswith("kernels.")})
+        load_torch_arrays(tensors, kernels=self.kernels)
         self.turn, self.epoch, self.batch = state["turn"], state["epoch"], state["batch"]
         self._begin_layer()
         self.best = {n.removeprefix("best."): t for n, t in tensors.items() if n.startswith("best.")}
         self.best_loss = float(state["best"])
-        self._restore_adam({n.removeprefix("adam."): t for n, t in tensors.items() if n.startswith("adam.")})
+        load_torch_arrays(arrays, adam=self.optimiser)
 
     def _begin_layer(self) -> None:
         """Turn to the next layer, with fresh moments."""
@@ -274,13 +278,6 @@ class LessFit:
             self.turn, self.epoch = self.turn + 1, 0
             self._begin_layer()
         return loss
-
-    def _restore_adam(self, tensors: Mapping[str, Tensor]) -> None:
-        state = self.optimiser.state_dict()
-        for name, tensor in tensors.items():
-            parameter, moment = name.split(".")
-            state["state"].setdefault(int(parameter), {})[moment] = tensor.cpu() if moment == "step" else tensor
-        self.optimiser.load_state_dict(state)
 
     def _problem(self) -> dict[str, Any]:
         """Return what must be the same after a restart."""

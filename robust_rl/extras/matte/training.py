@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from robust_rl.errors import CollapseWarning, FileFormatError, InvalidArgumentError
+from robust_rl.errors import CollapseWarning, InvalidArgumentError
 from robust_rl.extras.matte.network import MatteNetwork
-from robust_rl.training import load_arrays, save_arrays
+from robust_rl.training import check_same_problem, load_arrays, load_torch_arrays, save_arrays, torch_arrays
 
 STATE = "training.safetensors"
 FORMAT = "robust-rl matte training"
@@ -89,9 +89,7 @@ class MatteTraining:
 
     def save_checkpoint(self, directory: Path) -> None:
         """Write the network, Adam's moments and the generator."""
-        arrays = {f"network.{name}": tensor.detach() for name, tensor in self.network.state_dict().items()}
-        for number, moments in self.optimiser.state_dict()["state"].items():
-            arrays |= {f"optimiser.{number}.{name}": tensor for name, tensor in moments.items()}
+        arrays = torch_arrays(network=self.network, optimiser=self.optimiser)
         arrays["generator"] = self.generator.get_state()
         recent = {name: None if math.isnan(value) else value for name, value in self.recent.items()}
         metadata: dict[str, Any] = {"count": self.count, "recent": recent, "problem": self._problem()}
@@ -102,24 +100,15 @@ class MatteTraining:
 
         Raises
         ------
-        FileFormatError
+        InvalidArgumentError
             The file is of another training.
         """
         arrays, metadata = load_arrays(directory / STATE, format=FORMAT)
-        if metadata["problem"] != self._problem():
-            raise FileFormatError(
-                f"{directory / STATE} is of another training; give the same configuration and data, or another run directory"
-            )
-        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        check_same_problem(metadata["problem"], self._problem())
         self.count = metadata["count"]
         self.recent = {name: math.nan if value is None else value for name, value in metadata["recent"].items()}
-        self.generator.set_state(tensors["generator"])
-        self.network.load_state_dict(_part(tensors, "network."))
-        state: dict[int, dict[str, Tensor]] = {}
-        for key, tensor in _part(tensors, "optimiser.").items():
-            number, name = key.split(".")
-            state.setdefault(int(number), {})[name] = tensor
-        self.optimiser.load_state_dict({"state": state, "param_groups": self.optimiser.state_dict()["param_groups"]})
+        self.generator.set_state(torch.from_numpy(arrays["generator"]))
+        load_torch_arrays(arrays, network=self.network, optimiser=self.optimiser)
 
     def _trimmed(self, rows: Tensor) -> Tensor:
         """Return the batch's rows; of token ids, without the columns that are padding in all of them."""
@@ -160,7 +149,7 @@ class MatteTraining:
                 )
 
     def _problem(self) -> dict[str, Any]:
-        return {"config": asdict(self.config), "data": list(self.data.shape), "parameters": _size(self.network)}
+        return asdict(self.config) | {"data": list(self.data.shape), "parameters": _size(self.network)}
 
 
 def check_domains(domains: int) -> None:
@@ -170,10 +159,6 @@ def check_domains(domains: int) -> None:
             "all rows are of one domain; MATTE needs at least two, since the change of the prior between domains is what "
             "identifies content and style"
         )
-
-
-def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def _size(network: torch.nn.Module) -> int:

@@ -18,12 +18,21 @@ from typing import Any
 import torch
 from torch import nn
 
-from robust_rl.errors import FileFormatError, InvalidArgumentError, UnknownNameError, nearest
+from robust_rl.errors import InvalidArgumentError, UnknownNameError, nearest
 from robust_rl.extras.mim.data import SpatialPatchData
 from robust_rl.extras.mim.model import OneLayerMIM
 from robust_rl.extras.mim.objectives import ContrastiveObjective, MIMObjective, Objective
 from robust_rl.extras.mim.roles import Roles
-from robust_rl.training import Callback, RunDirectory, Trainer, load_arrays, save_arrays
+from robust_rl.training import (
+    Callback,
+    RunDirectory,
+    Trainer,
+    check_same_problem,
+    load_arrays,
+    load_torch_arrays,
+    save_arrays,
+    torch_arrays,
+)
 
 FILE = "mim.safetensors"
 FORMAT = "robust-rl mim"
@@ -100,7 +109,7 @@ class MIMTraining:
 
     def save_checkpoint(self, directory: Path) -> None:
         """Write the parameters and the generator."""
-        arrays = {f"model.{name}": tensor.detach() for name, tensor in self.model.named_parameters()}
+        arrays = torch_arrays(model=self.model)
         arrays["generator"] = self.generator.get_state()
         save_arrays(directory / FILE, arrays, {"count": self.count, "problem": self._problem()}, format=FORMAT)
 
@@ -109,18 +118,12 @@ class MIMTraining:
 
         Raises
         ------
-        FileFormatError
+        InvalidArgumentError
             The file is of another training.
         """
         arrays, metadata = load_arrays(directory / FILE, format=FORMAT)
-        if metadata["problem"] != self._problem():
-            raise FileFormatError(
-                f"{directory / FILE} is of another training ({metadata['problem']}, not {self._problem()}); "
-                "give the same arguments, or choose another run directory"
-            )
-        with torch.no_grad():
-            for name, parameter in self.model.named_parameters():
-                parameter.copy_(torch.from_numpy(arrays[f"model.{name}"]))
+        check_same_problem(metadata["problem"], self._problem())
+        load_torch_arrays(arrays, model=self.model)
         self.generator.set_state(torch.from_numpy(arrays["generator"]))
         self.count = metadata["count"]
 

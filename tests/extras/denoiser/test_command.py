@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from robust_rl.errors import FileFormatError, InvalidArgumentError
+from robust_rl.errors import InvalidArgumentError
 from tests.test_cli import call
 
 pytest.importorskip("diffusers")
@@ -30,8 +30,8 @@ def test_the_command_leaves_a_pipeline_and_goes_on_where_it_stopped(tmp_path):
     assert {"run.json", "metrics.jsonl", "model_index.json", "unet", "scheduler"} <= {path.name for path in model.iterdir()}
     assert DDPMPipeline.from_pretrained(model).unet.config.sample_size == 8
     longer = invoke("digits", "--steps", "4", "--batch-size", "4", "--out", str(model))
-    assert isinstance(longer.exception, FileFormatError)
-    assert "another training" in str(longer.exception)
+    assert isinstance(longer.exception, InvalidArgumentError)
+    assert "another problem: its steps is 3, not 4" in str(longer.exception)
 
 
 def test_bad_input_is_named_before_any_work(tmp_path):

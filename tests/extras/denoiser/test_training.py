@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from robust_rl.errors import FileFormatError, InvalidArgumentError, UnknownNameError
+from robust_rl.errors import InvalidArgumentError, UnknownNameError
 from tests.training.contract import check_trainable
 
 torch = pytest.importorskip("torch")
@@ -81,7 +81,7 @@ def test_it_learns_the_one_picture_there_is_and_is_left_as_a_pipeline(tmp_path):
 
 def test_a_checkpoint_of_another_training_is_refused(tmp_path):
     tiny().save_checkpoint(tmp_path)
-    with pytest.raises(FileFormatError, match="another training"):
+    with pytest.raises(InvalidArgumentError, match="another problem: its steps"):
         tiny(steps=7).load_checkpoint(tmp_path)
 
 

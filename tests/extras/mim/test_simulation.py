@@ -11,7 +11,7 @@ pytest.importorskip("matplotlib")
 import torch
 
 from robust_rl.cli import app
-from robust_rl.errors import FileFormatError, InvalidArgumentError, RobustRLError
+from robust_rl.errors import InvalidArgumentError, RobustRLError
 from robust_rl.extras.mim import SpatialPatchData, compare, gap_sizes, simulate
 from robust_rl.extras.mim.folders import image_batches, image_files, load_vision_model
 from robust_rl.extras.mim.snapshots import choose_scene, load_snapshots
@@ -77,7 +77,7 @@ def test_what_is_wrong_is_told_before_any_work(arguments, message, command, tmp_
 
 def test_a_run_of_another_training_is_refused(tmp_path):
     simulate(tmp_path / "run", n_patches=16, steps=3)
-    with pytest.warns(UserWarning, match="another data"), pytest.raises(FileFormatError, match="another training"):
+    with pytest.warns(UserWarning, match="another data"), pytest.raises(InvalidArgumentError, match="another problem: its data"):
         simulate(tmp_path / "run", n_patches=16, steps=3, seed=1)
 
 
