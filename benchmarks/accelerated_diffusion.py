@@ -385,6 +385,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("model", help="folder that robust-rl diffusion-train digits left")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--machine", default="beside other work", help="what else the page says of it")
     parser.add_argument("--write", action="store_true", help="commit the tables to benchmarks/accelerated_diffusion.md")
     options = parser.parse_args()
     net = network(options.model, options.device)
@@ -406,9 +407,7 @@ def main() -> None:
         for method in ("ddim", "ab2_alpha", "ddpm", "accelerated")
     }
     sections = [orders_section(by_steps), distance_section(far), frechet_section(floor, scored), score_section(wrong)]
-    machine = (
-        f"{platform.machine()}, {os.cpu_count()} cores, beside other work; the digits' parts on a GPU (NVIDIA H200), float32"
-    )
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, {options.machine}"
     head = "# Accelerated diffusion samplers\n\n`python benchmarks/accelerated_diffusion.py models/digits --write`"
     text = f"{head}, {machine}. Names are those of `robust_rl.extras.accelerated_diffusion` and of diffusers.\n\n" + "\n".join(
         sections

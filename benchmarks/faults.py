@@ -20,6 +20,7 @@ os.environ |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "NUMBA_NUM_T
 
 import argparse
 import hashlib
+import importlib
 import json
 import random
 import shutil
@@ -87,27 +88,23 @@ def main():
 # ---------------------------------------------------------------------------------------------------------- running a command
 
 
+DIFFUSION = ("diffusers", "sklearn.datasets", "robust_rl.extras.denoiser.run", "robust_rl.extras.dpnp.restoration")
+MODULES = {
+    "vpo-bandit": ("torch",),
+    "diffusion-train": DIFFUSION,
+    "dpnp": DIFFUSION,
+    "less fit": ("robust_rl.extras.less.report", "robust_rl.extras.llm_loading"),
+    "rllib train": ("torch",),
+}
+ALWAYS = ("matplotlib.figure", "tensorboardX", "robust_rl.cli.main", "robust_rl.training.report")
+
+
 def preload(jobs):
     """Import what the commands import, so that a fork starts at work."""
-    import matplotlib.figure  # noqa: F401
-    import tensorboardX  # noqa: F401
-
-    import robust_rl.cli.main
-    import robust_rl.training.report
-
-    if set(jobs) & {"vpo-bandit", "diffusion-train", "dpnp", "less fit", "rllib train"}:
-        import torch
-
-        torch.set_num_threads(1)
-    if set(jobs) & {"diffusion-train", "dpnp"}:
-        import diffusers  # noqa: F401
-        import sklearn.datasets  # noqa: F401
-
-        import robust_rl.extras.denoiser.run
-        import robust_rl.extras.dpnp.restoration
-    if "less fit" in jobs:
-        import robust_rl.extras.less.report
-        import robust_rl.extras.llm_loading  # noqa: F401
+    for module in (*ALWAYS, *(module for job in jobs for module in MODULES.get(job, ()))):
+        importlib.import_module(module)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
 
 
 class Command:

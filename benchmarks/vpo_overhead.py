@@ -142,14 +142,16 @@ def main() -> None:
     print(shown)
     ratio = float(np.median(seconds["VPO, chosen"] / seconds["DPO"]))
     print(f"goal: VPO with calibration chosen at most {GOAL} of DPO: {'met' if ratio <= GOAL else 'MISSED'} ({ratio:.3f})")
-    if options.write:
+    if options.write and options.device == "cpu":
         note = (
             f"{ROUNDS} rounds. `dataset` (and `reference`) carry one more row a pair through both passes, "
             "3 rows in place of 2; its reference pass is made once, before training. "
             "The machine was shared with other jobs, whence the spread."
         )
         page = f"# A step of VPO beside a step of DPO\n\n`python benchmarks/vpo_overhead.py --write`\n\n{shown}\n\n{note}\n"
-        Path(__file__).with_suffix(".md").write_text(page, encoding="utf-8")
+        path = Path(__file__).with_suffix(".md")
+        _, gpu, measured = path.read_text(encoding="utf-8").partition("\nOn a GPU")  # entered by hand; it stays
+        path.write_text(page + gpu + measured, encoding="utf-8")
 
 
 if __name__ == "__main__":

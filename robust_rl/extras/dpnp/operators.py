@@ -5,6 +5,8 @@ Each has ``A``, ``A_adjoint``, ``prox_l2`` and a call that adds noise, as deepin
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -15,7 +17,7 @@ from robust_rl.extras.dpnp.chance import Chance, normal
 PIXEL_RANGE = (-1.0, 1.0)
 
 
-class GaussianNoise:
+class GaussianNoise(ABC):
     """Measurements with noise of standard deviation ``sigma``: what the operators here share."""
 
     pixel_range = PIXEL_RANGE
@@ -25,9 +27,9 @@ class GaussianNoise:
             raise InvalidArgumentError(f"sigma is {sigma}; it must be at least 0")
         self.sigma = float(sigma)
 
+    @abstractmethod
     def A(self, x: Tensor) -> Tensor:
         """Measure without noise."""
-        raise NotImplementedError
 
     def __call__(self, x: Tensor, generator: Chance) -> Tensor:
         """Measure pictures (N, ...)."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import weakref
+from abc import ABC, abstractmethod
 from types import TracebackType
 from typing import Any, Self
 
@@ -17,7 +18,7 @@ _ACTIVE: weakref.WeakSet[Any] = weakref.WeakSet()
 """Models inside a block: their weights may not be the whole ones."""
 
 
-class Hooked:
+class Hooked(ABC):
     """A context that hooks into a model and leaves nothing behind."""
 
     needs_cache = True
@@ -38,9 +39,9 @@ class Hooked:
             self.hooks.pop().remove()
         _ACTIVE.discard(self.model)
 
+    @abstractmethod
     def before_forward(self, valid: Tensor, held: int) -> None:
         """Prepare for a pass over tokens, of which ``valid`` (B, S) don't pad, on a cache that holds ``held`` tokens."""
-        raise NotImplementedError
 
     def _read(self, model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         given = kwargs | dict(zip(self._names, args))
