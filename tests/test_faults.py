@@ -29,14 +29,14 @@ def contents(folder):
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT])
 def test_a_disk_that_fails_the_results_costs_one_line_and_the_same_command_ends_the_same(number, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("robust_rl.cli.options.write_agent_report", lambda path, *_: path)  # pictures take seconds
+    monkeypatch.setattr("robust_rl.cli.solve.write_agent_report", lambda path, *_: path)  # pictures take seconds
     assert run(monkeypatch, capsys, *SOLVE[:-1], "whole")[0] == 0
 
     def full(*_, **__):
         raise OSError(number, os.strerror(number), "run/result/report.html")
 
     with monkeypatch.context() as patched:
-        patched.setattr("robust_rl.cli.options.write_agent_report", full)
+        patched.setattr("robust_rl.cli.solve.write_agent_report", full)
         code, said = run(patched, capsys, *SOLVE)
     assert code == 1
     (line,) = said.strip().splitlines()
@@ -52,7 +52,7 @@ def test_an_error_that_is_none_of_the_disk_keeps_its_traceback(tmp_path, monkeyp
     def broken(*_, **__):
         raise OSError(errno.ENOENT, "a mistake of ours")
 
-    monkeypatch.setattr("robust_rl.cli.options.write_agent_report", broken)
+    monkeypatch.setattr("robust_rl.cli.solve.write_agent_report", broken)
     monkeypatch.setattr(sys, "argv", ["robust-rl", *SOLVE])
     with pytest.raises(OSError, match="a mistake of ours"):
         main()

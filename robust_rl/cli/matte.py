@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from robust_rl.cli import options
-from robust_rl.training import RunDirectory, write_json
+from robust_rl.cli import options, running
+from robust_rl.training import write_json
 
 app = typer.Typer(
     help="MATTE: what a sentence would have been in another style or another domain.",
@@ -54,12 +54,10 @@ def train(
 
     settings = read_config(config, data, steps=steps, seed=seed)
     sentences = read_sentences(data, seed)[0]
-    run = RunDirectory(out) if out else RunDirectory.create(name=options.run_name("matte", Path(data).name))
-    run.start({"data": data, "settings": settings, "examples": examples}, seed=seed, command="robust-rl matte train")
+    configuration = {"data": data, "settings": settings, "examples": examples}
+    run = running.begin(out, "matte train", Path(data).name, configuration, seed)
     model, finished = train_text(settings, sentences, examples, run, progress=sys.stderr.isatty())
-    if not finished:
-        options.note(f"unfinished; the same command with --out {run.path} goes on")
-        raise typer.Exit(130)
+    running.stop_if(not finished, run)
     result: dict[str, Any] = {
         "model": str(run.result / "model.safetensors"),
         "influence": model.influence(),
@@ -126,23 +124,9 @@ def evaluate(
     table, pairs = transfer_table(
         load_model(model), learned, held_out, limit=limit, direction=direction, strength=strength, seed=seed
     )
-    run = RunDirectory(out) if out else RunDirectory.create(name=options.run_name("matte-evaluate", Path(data).name))
-    run.start(
-        {"model": model, "data": data, "direction": direction, "strength": strength},
-        seed=seed,
-        command="robust-rl matte evaluate",
-    )
-    run.result.mkdir(exist_ok=True)
+    configuration = {"model": model, "data": data, "direction": direction, "strength": strength}
+    run = running.begin(out, "matte evaluate", Path(data).name, configuration, seed)
     result: dict[str, Any] = {"table": table, "pairs": pairs, "run": str(run.path)}
     write_json(run.result / "evaluation.json", result)
-    result["report"] = options.illustrated(write_transfer_report, run, table, pairs)
-    run.finish()
-    if json:
-        options.print_json(result)
-    else:
-        shown = [
-            {k: f"{v:.3g}" if isinstance(v, float) else v for k, v in row.items() if k not in ("classifier", "scorer")}
-            for row in table
-        ]
-        options.print_records(shown, False)
-        options.console.print(f"report: {result['report']}", markup=False)
+    shown = options.as_table([{k: v for k, v in row.items() if k not in ("classifier", "scorer")} for row in table])
+    running.conclude(run, json, result, shown, lambda: write_transfer_report(run, table, pairs))
