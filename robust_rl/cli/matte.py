@@ -32,6 +32,7 @@ ToDomain = Annotated[str | None, typer.Option("--to-domain", help="Domain that i
 Direction = Annotated[str, typer.Option("--direction", help="prototype, replace or classifier.")]
 Strength = Annotated[float, typer.Option("--strength", help="How far to go; 1 is to the examples of the style.")]
 Beams = Annotated[int, typer.Option("--beams", min=1, help="Width of the beam search.")]
+CheckpointEvery = Annotated[int, typer.Option("--checkpoint-every", min=1, help="Steps between checkpoints.")]
 Limit = Annotated[int, typer.Option("--limit", min=1, help="Sentences held out to transfer, at most.")]
 
 
@@ -41,6 +42,7 @@ def train(
     config: Config = None,
     steps: Steps = None,
     examples: Examples = 10,
+    checkpoint_every: CheckpointEvery = 200,
     seed: options.Seed = 0,
     out: options.Out = None,
     json: options.Json = False,
@@ -56,7 +58,9 @@ def train(
     sentences = read_sentences(data, seed)[0]
     configuration = {"data": data, "settings": settings, "examples": examples}
     run = running.begin(out, "matte train", Path(data).name, configuration, seed)
-    model, finished = train_text(settings, sentences, examples, run, progress=sys.stderr.isatty())
+    model, finished = train_text(
+        settings, sentences, examples, run, checkpoint_every=checkpoint_every, progress=sys.stderr.isatty()
+    )
     running.stop_if(not finished, run)
     result: dict[str, Any] = {
         "model": str(run.result / "model.safetensors"),
