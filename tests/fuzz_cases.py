@@ -269,12 +269,12 @@ def evaluate(path):
     from robust_rl.cli import evaluate as command
     from robust_rl.cli import options
 
-    keep = options.report, options.print_json
-    options.report, options.print_json = (lambda *_: None), (lambda *_: None)
+    keep = options.illustrated, options.print_json
+    options.illustrated, options.print_json = (lambda *_: None), (lambda *_: None)
     try:
         command.evaluate(path, ["action_noise=0.1"], json=True)
     finally:
-        options.report, options.print_json = keep
+        options.illustrated, options.print_json = keep
 
 
 # ----------------------------------------------------------------------------------------------------------- language models

@@ -11,7 +11,7 @@ from robust_rl import envs
 from robust_rl.agents import RobustVI
 from robust_rl.cli import options
 from robust_rl.evaluation import evaluate_shifts
-from robust_rl.reports import how_read
+from robust_rl.reports import how_read, write_agent_report
 from robust_rl.table import Table
 from robust_rl.training import RunDirectory, read_json, write_json
 
@@ -52,9 +52,8 @@ def evaluate(
     known = read_json(records) if records.exists() else {}
     known |= {name: table.to_dict() for name, table in tables.items()}
     write_json(records, known)
-    report = options.report(
-        directory, agent, nominal.solution, {name: Table.from_dict(content) for name, content in known.items()}
-    )
+    shown = {name: Table.from_dict(content) for name, content in known.items()}
+    report = options.illustrated(write_agent_report, directory.result / "report.html", agent, nominal.solution, shown)
     if json:
         options.print_json({name: table.to_dict() for name, table in tables.items()} | {"report": report})
         return
