@@ -1,9 +1,12 @@
 """Commands in forked processes."""
 
+import atexit
 import importlib
 import os
+import re
 import signal
 import sys
+import threading
 import time
 import traceback
 from pathlib import Path
@@ -11,6 +14,7 @@ from pathlib import Path
 from faults.jobs import JOBS
 
 HANGS = 300  # seconds, for work of a few seconds on a busy machine
+CHATTER = re.compile(r"^warning:|^\[transformers\]|(it|examples)/s\]")
 ALWAYS = ("matplotlib.figure", "tensorboardX", "robust_rl.cli.main", "robust_rl.training.report")
 
 
@@ -62,8 +66,8 @@ class Command:
         return [line for line in self.errors.read_text(errors="replace").splitlines() if line.strip()]
 
     def complaint(self):
-        """Return the lines on stderr that are no warnings, and no progress bars."""
-        return [line for line in self.lines() if not line.startswith("warning:") and "it/s]" not in line]
+        """Return the lines on stderr that are no warnings, no progress bars, and no remarks of transformers."""
+        return [line for line in self.lines() if not CHATTER.search(line)]
 
     def warnings(self):
         """Return the warnings on stderr."""
@@ -87,6 +91,8 @@ def run_forked(arguments, place, errors):
     except BaseException:
         traceback.print_exc()
     finally:
+        threading._shutdown()  # what an interpreter that ends does, and a fork that must not return doesn't
+        atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

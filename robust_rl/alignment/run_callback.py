@@ -10,6 +10,8 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from robust_rl.training import RunDirectory, TensorBoardLogger
 
+SUMMARY = "run/runtime"
+
 
 class RunCallback(TrainerCallback):
     """Writes whatever the trainer logs into a run that its owner has started.
@@ -30,12 +32,15 @@ class RunCallback(TrainerCallback):
         self.run = run
         self.offset = offset
         self._board: TensorBoardLogger | None = None
+        self._summarised: int | None = None  # the step after which an earlier process logged its runtime
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Drop what an earlier process logged after this step."""
         if state.is_world_process_zero:
             step = self.offset + state.global_step
             self.run.truncate_metrics(step)
+            lines = self.run.metrics()
+            self._summarised = lines[-1]["step"] if lines and SUMMARY in lines[-1] else None
             self._board = TensorBoardLogger(self.run, purge_step=step + 1)
 
     def on_log(
@@ -51,6 +56,8 @@ class RunCallback(TrainerCallback):
             return
         numbers = {grouped(name): value for name, value in (logs or {}).items() if isinstance(value, int | float)}
         step = self.offset + state.global_step
+        if SUMMARY in numbers and step == self._summarised:
+            return  # resumed at its end: a line of it is there
         self.run.log(step, numbers)
         self.run.sync_metrics()  # before the trainer writes a checkpoint of this step, from which a killed run goes on
         if self._board is not None:
