@@ -79,6 +79,8 @@ def test_a_command_that_stopped_resumes_to_the_same_metrics(place, tmp_path):
     metrics = trained(place, tmp_path / "halves", *more, "--resume_from_checkpoint", "true")
     for name in ("train/loss", "vpo/value"):
         assert [line[name] for line in metrics if name in line] == [line[name] for line in whole if name in line]
+    again = trained(place, tmp_path / "whole", *more, "--resume_from_checkpoint", "true")  # killed after its last step
+    assert [(line["step"], *line) for line in again] == [(line["step"], *line) for line in whole]
     with pytest.raises(InvalidArgumentError, match=r"no checkpoint-\* to resume from"):
         trained(place, tmp_path / "new", "--resume_from_checkpoint", "true")
 
