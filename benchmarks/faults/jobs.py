@@ -104,7 +104,7 @@ JOBS = {
         modules=("torch", "ray.rllib.algorithms.dqn", "robust_rl.rllib", "robust_rl.rllib.report"), exact=False,
     ),
     "diffusion-train": Job(
-        ["diffusion-train", "digits", "--steps", "40", "--batch-size", "4", "--every", "8"], modules=DIFFUSION,
+        ["diffusion-train", "digits", "--steps", "12", "--batch-size", "2", "--every", "3"], modules=DIFFUSION,
     ),
     "dpnp": Job(
         ["dpnp", "--model", "../digits", "--operator", "inpainting", "--image", "../digit.png", "--samples", "2",
@@ -126,11 +126,11 @@ JOBS = {
         modules=LESS, faults=ONE_GO,
     ),
     "concepts discover": Job(
-        ["concepts", "discover", "../concepts.csv", "--n-states", "2", "--bootstraps", "3"],
+        ["concepts", "discover", "../concepts.csv", "--n-states", "2", "--bootstraps", "1"],
         modules=CONCEPTS, faults=ONE_GO,
     ),
     "matte train": Job(
-        ["matte", "train", "../sentences.csv", "--config", "../matte.json", "--checkpoint-every", "5"], modules=MATTE,
+        ["matte", "train", "../sentences.csv", "--config", "../matte.json", "--checkpoint-every", "3"], modules=MATTE,
     ),
     "matte evaluate": Job(
         ["matte", "evaluate", "../matte", "../sentences.csv", "--limit", "10"], modules=MATTE, faults=ONE_GO,
