@@ -1,8 +1,8 @@
 """What came of each cell, and at which commit, in one file: a line a cell, so that changes of it can be read."""
 
-import fcntl
 import json
 
+from faults.processes import alone
 from faults.reading import reference, summary
 
 
@@ -28,15 +28,14 @@ class Cells:
 
     def keep(self, job, fault, seed, found, scratch):
         """Write down what was found, whole or not at all, beside what another process wrote meanwhile."""
-        with open(self.path.with_suffix(".lock"), "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with alone(scratch / "cells.lock"):
             self.read()
-            self.write(job, fault, seed, found, scratch)
+            self.references[job] = summary(job, reference(scratch, job))
+            self.cells[key(job, fault, seed)] = found
+            self.write()
 
-    def write(self, job, fault, seed, found, scratch):
-        """Write the file with a cell more."""
-        self.references[job] = summary(job, reference(scratch, job))
-        self.cells[key(job, fault, seed)] = found
+    def write(self):
+        """Write the file."""
         parts = [f'"{name}": {{\n{lines(entries)}\n}}' for name, entries in vars(self).items() if name != "path"]
         temporary = self.path.with_suffix(".tmp")
         temporary.write_text("{" + ",\n".join(parts) + "}\n")

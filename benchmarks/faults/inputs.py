@@ -8,29 +8,35 @@ import sys
 import traceback
 from pathlib import Path
 
+from faults.processes import alone
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def make_inputs(scratch):
     """Make them once, in a process of its own: what it imports would make forks slow."""
     scratch.mkdir(parents=True, exist_ok=True)
-    for make in (tables, language, pictures, sentences):
-        done = scratch / f"made-{make.__name__}"
-        if done.exists():
-            continue
-        pid = os.fork()
-        if pid == 0:
-            try:
-                os.chdir(scratch)
-                make()
-                done.touch()
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                sys.stdout.flush()
-                os._exit(0)
-        os.waitpid(pid, 0)
-        assert done.exists()
+    with alone(scratch / "inputs.lock"):
+        for make in (tables, language, pictures, sentences):
+            done = scratch / f"made-{make.__name__}"
+            if not done.exists():
+                in_a_fork(scratch, make, done)
+
+
+def in_a_fork(scratch, make, done):
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.chdir(scratch)
+            make()
+            done.touch()
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            os._exit(0)
+    os.waitpid(pid, 0)
+    assert done.exists()
 
 
 def command(line):

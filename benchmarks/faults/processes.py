@@ -1,6 +1,7 @@
 """Commands in forked processes."""
 
 import atexit
+import fcntl
 import importlib
 import os
 import re
@@ -9,6 +10,7 @@ import sys
 import threading
 import time
 import traceback
+from contextlib import contextmanager
 from pathlib import Path
 
 from faults.jobs import JOBS
@@ -24,6 +26,14 @@ def preload(jobs):
         importlib.import_module(module)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
+
+
+@contextmanager
+def alone(path):
+    """Hold the lock file ``path``: several of these benchmarks may strike different jobs at once."""
+    with open(path, "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 class Command:

@@ -61,7 +61,8 @@ def leaves(job, run):
             flatten(name, json.loads(path.read_text()), found)
         elif path.suffix == ".jsonl":
             for i, line in enumerate(path.read_text().splitlines()):
-                flatten(f"{name}:{i}", json.loads(line), found)
+                said = {key: value for key, value in json.loads(line).items() if not key.startswith("run/")}  # of this process
+                flatten(f"{name}:{i}", said, found)
         else:
             found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
     return found
