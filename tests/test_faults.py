@@ -1,12 +1,15 @@
 """Faults that strike a command after its last step; ``benchmarks/faults.py`` strikes all commands at any moment."""
 
 import errno
+import json
 import os
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
+from robust_rl.cli import evaluate
 from robust_rl.cli.main import main
 from robust_rl.errors import CheckpointError
 from robust_rl.training import JSONLLogger
@@ -113,3 +116,22 @@ def test_what_was_saved_on_the_way_is_where_a_run_goes_on_that_died(command, tmp
         assert run(patched, capsys, *steps, "run")[0] == 0
     assert logged == [1, 2, 3, 4, 5, 5]
     assert contents(Path("run")) == contents(Path("whole"))
+
+
+def test_two_evaluations_at_once_keep_both_tables(tmp_path, monkeypatch, capsys):
+    """The second begins when the first has read the tables that are there, and has yet to write its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("robust_rl.cli.options.illustrated", lambda *_: None)
+    assert run(monkeypatch, capsys, *SOLVE)[0] == 0
+    second = threading.Thread(target=evaluate.evaluate, args=(Path("run"), ["is_slippery=true"]))
+
+    def slow(path, content, write=evaluate.write_json):
+        if threading.current_thread() is not second:
+            second.start()
+            second.join(timeout=0.5)
+        write(path, content)
+
+    monkeypatch.setattr(evaluate, "write_json", slow)
+    evaluate.evaluate(Path("run"), ["action_noise=0,0.1"])
+    second.join()
+    assert set(json.loads(Path("run/result/evaluation.json").read_text())) == {"action_noise", "is_slippery"}

@@ -2,6 +2,7 @@
 
 import json
 
+from faults.processes import alone
 from faults.reading import reference, summary
 
 
@@ -10,7 +11,11 @@ class Cells:
 
     def __init__(self, path):
         self.path = path
-        content = json.loads(path.read_text()) if path.exists() else {}
+        self.read()
+
+    def read(self):
+        """Take over what is in the file."""
+        content = json.loads(self.path.read_text()) if self.path.exists() else {}
         self.references, self.cells = content.get("references", {}), content.get("cells", {})
 
     def commit(self, job, fault, seed):
@@ -22,9 +27,15 @@ class Cells:
         return [one for name, one in self.cells.items() if name.startswith(f"{job}|{fault}|")]
 
     def keep(self, job, fault, seed, found, scratch):
-        """Write down what was found, whole or not at all."""
-        self.references[job] = summary(reference(scratch, job))
-        self.cells[key(job, fault, seed)] = found
+        """Write down what was found, whole or not at all, beside what another process wrote meanwhile."""
+        with alone(scratch / "cells.lock"):
+            self.read()
+            self.references[job] = summary(job, reference(scratch, job))
+            self.cells[key(job, fault, seed)] = found
+            self.write()
+
+    def write(self):
+        """Write the file."""
         parts = [f'"{name}": {{\n{lines(entries)}\n}}' for name, entries in vars(self).items() if name != "path"]
         temporary = self.path.with_suffix(".tmp")
         temporary.write_text("{" + ",\n".join(parts) + "}\n")

@@ -8,29 +8,35 @@ import sys
 import traceback
 from pathlib import Path
 
+from faults.processes import alone
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def make_inputs(scratch):
     """Make them once, in a process of its own: what it imports would make forks slow."""
     scratch.mkdir(parents=True, exist_ok=True)
-    for make in (tables, language, pictures, sentences):
-        done = scratch / f"made-{make.__name__}"
-        if done.exists():
-            continue
-        pid = os.fork()
-        if pid == 0:
-            try:
-                os.chdir(scratch)
-                make()
-                done.touch()
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                sys.stdout.flush()
-                os._exit(0)
-        os.waitpid(pid, 0)
-        assert done.exists()
+    with alone(scratch / "inputs.lock"):
+        for make in (tables, language, pictures, sentences):
+            done = scratch / f"made-{make.__name__}"
+            if not done.exists():
+                in_a_fork(scratch, make, done)
+
+
+def in_a_fork(scratch, make, done):
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.chdir(scratch)
+            make()
+            done.touch()
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            os._exit(0)
+    os.waitpid(pid, 0)
+    assert done.exists()
 
 
 def command(line):
@@ -42,7 +48,7 @@ def tables():
 
     datasets.collect("FrozenLake-v1", None, 2000, horizon=20).save("data.npz")
     command("solve FrozenLake-v1 --set tv --radius 0.1 --support nominal --discount 0.9 --out solved")
-    command("concepts simulate --graph G3 --n 3000 --out concepts.csv")
+    command("concepts simulate --graph G1 --n 1000 --out concepts.csv")
 
 
 def language():
@@ -89,5 +95,5 @@ def sentences():
     rows = (f'{domain},{style},"{text}"' for domain, style, text in zip(data.domains, data.styles, data.texts))
     Path("sentences.csv").write_text("\n".join(["domain,style,text", *rows]))
     sizes = {"c_dim": 3, "s_dim": 2, "enc_hidden": 8, "dec_hidden": 8, "embedding": 4, "flow_hidden": 8, "batch_size": 8}
-    Path("matte.json").write_text(json.dumps(sizes | {"steps": 40}))
+    Path("matte.json").write_text(json.dumps(sizes | {"steps": 20}))
     command("matte train sentences.csv --config matte.json --steps 3 --out matte")

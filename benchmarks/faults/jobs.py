@@ -37,6 +37,8 @@ class Job:
         Whether resumed is promised to equal uninterrupted.
     given
         Folder of the inputs that is copied to ``run`` first.
+    uncompared
+        Names of files that differ between two runs of different hash seeds, or hold how the run was started.
     """
 
     arguments: list[str]
@@ -47,6 +49,7 @@ class Job:
     checkpoints: str = "ours"
     exact: bool = True
     given: str | None = None
+    uncompared: tuple[str, ...] = ()
 
 
 TV = ["--set", "tv", "--radius", "0.1"]
@@ -54,6 +57,7 @@ TRL = [
     "--model_name_or_path", "../lm", "--per_device_train_batch_size", "4", "--bf16", "false", "--use_cpu", "--logging_steps", "1",
     "--disable_tqdm", "true", "--learning_rate", "1e-3",
 ]  # fmt: skip
+TRL_FILES = ("README.md", "adapter_config.json", "training_args.bin")
 JOBS = {
     "solve": Job(
         ["solve", "FrozenLake-v1", "--set", "tv", "--radius", "0.02", "--support", "nominal", "--discount", "0.9999",
@@ -85,21 +89,22 @@ JOBS = {
         ["vpo", *TRL, "--dataset_name", "../pairs.jsonl", "--max_steps", "12", "--save_strategy", "steps", "--save_steps", "3",
          "--use_accelerate", "false"],
         modules=VPO, out="--output_dir", resume=("--resume_from_checkpoint", "true"), faults=ONE_GO,
-        checkpoints="checkpoint-*/trainer_state.json",
+        checkpoints="checkpoint-*/trainer_state.json", uncompared=TRL_FILES,
     ),
     "vpo-online": Job(
         ["vpo-online", *TRL, "--dataset_name", "../prompts.jsonl", "--judge", "lexicon", "--use_peft", "--rounds", "3",
          "--prompts_per_round", "6", "--steps_per_round", "2", "--response_max_new_tokens", "5", "--generation_batch_size", "4",
          "--calibration", "chosen", "--keep_ties", "true"],
         modules=(*VPO, "robust_rl.alignment.online"), out="--output_dir", faults=ONE_GO, checkpoints="rounds/*/round.json",
+        uncompared=TRL_FILES,
     ),
     "rllib train": Job(
-        ["rllib", "train", "FrozenLake-v1", "--algo", "dqn", *TV, "--support", "free", "--discount", "0.95", "--steps", "3000",
+        ["rllib", "train", "FrozenLake-v1", "--algo", "dqn", *TV, "--support", "free", "--discount", "0.95", "--steps", "2000",
          "--checkpoint-every", "1"],
         modules=("torch", "ray.rllib.algorithms.dqn", "robust_rl.rllib", "robust_rl.rllib.report"), exact=False,
     ),
     "diffusion-train": Job(
-        ["diffusion-train", "digits", "--steps", "40", "--batch-size", "4", "--every", "8"], modules=DIFFUSION,
+        ["diffusion-train", "digits", "--steps", "12", "--batch-size", "2", "--every", "3"], modules=DIFFUSION,
     ),
     "dpnp": Job(
         ["dpnp", "--model", "../digits", "--operator", "inpainting", "--image", "../digit.png", "--samples", "2",
@@ -121,11 +126,11 @@ JOBS = {
         modules=LESS, faults=ONE_GO,
     ),
     "concepts discover": Job(
-        ["concepts", "discover", "../concepts.csv", "--n-states", "2", "--bootstraps", "3"],
+        ["concepts", "discover", "../concepts.csv", "--n-states", "2", "--bootstraps", "1"],
         modules=CONCEPTS, faults=ONE_GO,
     ),
     "matte train": Job(
-        ["matte", "train", "../sentences.csv", "--config", "../matte.json", "--checkpoint-every", "5"], modules=MATTE,
+        ["matte", "train", "../sentences.csv", "--config", "../matte.json", "--checkpoint-every", "3"], modules=MATTE,
     ),
     "matte evaluate": Job(
         ["matte", "evaluate", "../matte", "../sentences.csv", "--limit", "10"], modules=MATTE, faults=ONE_GO,

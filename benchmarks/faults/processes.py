@@ -1,16 +1,22 @@
 """Commands in forked processes."""
 
+import atexit
+import fcntl
 import importlib
 import os
+import re
 import signal
 import sys
+import threading
 import time
 import traceback
+from contextlib import contextmanager
 from pathlib import Path
 
 from faults.jobs import JOBS
 
 HANGS = 300  # seconds, for work of a few seconds on a busy machine
+CHATTER = re.compile(r"^warning:|^\[transformers\]|(it|examples)/s\]")
 ALWAYS = ("matplotlib.figure", "tensorboardX", "robust_rl.cli.main", "robust_rl.training.report")
 
 
@@ -20,6 +26,14 @@ def preload(jobs):
         importlib.import_module(module)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
+
+
+@contextmanager
+def alone(path):
+    """Hold the lock file ``path``: several of these benchmarks may strike different jobs at once."""
+    with open(path, "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 class Command:
@@ -62,8 +76,8 @@ class Command:
         return [line for line in self.errors.read_text(errors="replace").splitlines() if line.strip()]
 
     def complaint(self):
-        """Return the lines on stderr that are no warnings, and no progress bars."""
-        return [line for line in self.lines() if not line.startswith("warning:") and "it/s]" not in line]
+        """Return the lines on stderr that are no warnings, no progress bars, and no remarks of transformers."""
+        return [line for line in self.lines() if not CHATTER.search(line)]
 
     def warnings(self):
         """Return the warnings on stderr."""
@@ -87,6 +101,8 @@ def run_forked(arguments, place, errors):
     except BaseException:
         traceback.print_exc()
     finally:
+        threading._shutdown()  # what an interpreter that ends does, and a fork that must not return doesn't
+        atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

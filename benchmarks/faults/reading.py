@@ -48,20 +48,21 @@ def metrics(run):
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def leaves(run):
+def leaves(job, run):
     """Return everything a finished run says, as name -> value: JSON by its leaves, other files by their digest."""
     found = {}
     newest = max((run / "checkpoints").glob("step_*"), default=None)
     for path in sorted(run.rglob("*")):
         name = path.relative_to(run).as_posix()
         passing = "checkpoints" in path.parts and newest is not None and newest not in path.parents
-        if not path.is_file() or path.name.startswith(KEPT_OUT) or path.name in TIMELESS or passing:
+        if not path.is_file() or path.name.startswith(KEPT_OUT) or path.name in (*TIMELESS, *JOBS[job].uncompared) or passing:
             continue
         if path.suffix == ".json":
             flatten(name, json.loads(path.read_text()), found)
         elif path.suffix == ".jsonl":
             for i, line in enumerate(path.read_text().splitlines()):
-                flatten(f"{name}:{i}", json.loads(line), found)
+                said = {key: value for key, value in json.loads(line).items() if not key.startswith("run/")}  # of this process
+                flatten(f"{name}:{i}", said, found)
         else:
             found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
     return found
@@ -96,7 +97,7 @@ def reference(scratch, job):
 
         started, code = time.time(), command.wait(watch)
         assert code == 0, (job, code, command.errors.read_text()[-2000:])
-        both.append(leaves(place / "run"))
+        both.append(leaves(job, place / "run"))
     run = place / "run"
     agreed = {name: value for name, value in both[0].items() if both[1].get(name, "absent") == value}
     content = {
@@ -114,9 +115,9 @@ def reference(scratch, job):
     return content
 
 
-def summary(content):
+def summary(job, content):
     """Return what the page tells of a reference: no more than that is kept beside the cells."""
-    names = {re.sub(r"/\d+(?=/|$)", "/*", re.sub(r":\d+", "", name)) for name in content["differ"]}
+    names = {*JOBS[job].uncompared} | {re.sub(r"/\d+(?=/|$)", "/*", re.sub(r":\d+", "", name)) for name in content["differ"]}
     return {"seconds": round(content["seconds"], 1), "compared": len(content["agreed"]), "differ": sorted(names)}
 
 

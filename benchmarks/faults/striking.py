@@ -206,7 +206,7 @@ def check_end(cell):
             cell.problems.append(f"step {step} was saved, and the run went on from {went_on}")
     if not JOBS[cell.job].exact:
         return
-    found = leaves(cell.run)
+    found = leaves(cell.job, cell.run)
     wrong = [name for name, value in expected["agreed"].items() if found.get(name, "absent") != value]
     more = sorted(found.keys() - expected["agreed"].keys() - set(expected["differ"]))
     if wrong or more:

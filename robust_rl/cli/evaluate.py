@@ -49,11 +49,12 @@ def evaluate(
     nominal = agent.nominal()
     tables = evaluate_shifts({"nominal": nominal, "robust": agent}, env, shifts, episodes=episodes, seed=seed)
     records = directory.result / "evaluation.json"
-    known = read_json(records) if records.exists() else {}
-    known |= {name: table.to_dict() for name, table in tables.items()}
-    write_json(records, known)
-    shown = {name: Table.from_dict(content) for name, content in known.items()}
-    report = options.illustrated(write_agent_report, directory.result / "report.html", agent, nominal.solution, shown)
+    with directory.held():  # two evaluations at once must not lose each other's tables
+        known = read_json(records) if records.exists() else {}
+        known |= {name: table.to_dict() for name, table in tables.items()}
+        write_json(records, known)
+        shown = {name: Table.from_dict(content) for name, content in known.items()}
+        report = options.illustrated(write_agent_report, directory.result / "report.html", agent, nominal.solution, shown)
     if json:
         options.print_json({name: table.to_dict() for name, table in tables.items()} | {"report": report})
         return
