@@ -103,7 +103,7 @@ def loadable(name: object, what: str) -> Iterator[None]:
     Raises
     ------
     InvalidArgumentError
-        In place of any exception but those of the library; the message has ``name``, ``what`` it should have been, and the reason.
+        In place of any exception but those of the library; the message has ``name``, ``what`` it should be, and the reason.
 
     Examples
     --------

@@ -14,8 +14,8 @@ def load_language_model(name: str) -> tuple[Any, Any]:
     Parameters
     ----------
     name
-        A folder, or a name on the Hugging Face hub. Code that comes with a model is not run, and weights are read from safetensors
-        alone.
+        A folder, or a name on the Hugging Face hub. Code that comes with a model is not run, and its weights are read from
+        safetensors alone.
 
     Raises
     ------

@@ -31,8 +31,8 @@ def load_backbone(name: str | Path, *, weights: bool = True) -> tuple[Any, Any]:
     Parameters
     ----------
     name
-        A folder, or a name on the Hugging Face hub. Code that comes with a model is not run, and weights are read from safetensors
-        alone.
+        A folder, or a name on the Hugging Face hub. Code that comes with a model is not run, and its weights are read from
+        safetensors alone.
     weights
         False makes the network alone, for weights that come from elsewhere.
 

@@ -233,7 +233,7 @@ class TextMatte(Matte):
     @classmethod
     def _of(cls, arrays: Mapping[str, Any], metadata: Mapping[str, Any]) -> TextMatte:
         model = TextMatte(MatteConfig(**metadata["config"]), backbone=metadata["backbone"])
-        model.domains, model._influence = metadata["domains"], metadata["influence"]
+        model.domains, model._influence = [str(name) for name in metadata["domains"]], metadata["influence"]
         if metadata["words"] is not None:
             model.vocabulary = Vocabulary(metadata["words"])
         model._make(weights=False)
@@ -241,6 +241,9 @@ class TextMatte(Matte):
         model.network.load_state_dict({n.removeprefix("network."): t for n, t in tensors.items() if n.startswith("network.")})
         model.network.eval()
         model.styles = {n.removeprefix("style."): t for n, t in tensors.items() if n.startswith("style.")}
+        for name, noise in model.styles.items():
+            if noise.ndim != 2 or noise.shape[1] != model.config.s_dim or not len(noise) or not noise.is_floating_point():
+                raise ValueError(f"style {name!r} has no examples of {model.config.s_dim} numbers each")
         return model
 
     def _build(self, data: Sentences) -> None:
