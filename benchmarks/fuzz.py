@@ -36,7 +36,11 @@ sys.path.insert(0, str(ROOT))
 GIGABYTE, SECONDS, CLOCK, UNPREPARED = 2**30, 5, 60, 77
 BOMBS, LINES = "archives that unpack to no end", "command lines"
 INPUTS = 5000
-FEWER = {"vpo: preferences, tokenized": 1000, "vpo: configurations": 2000}  # these take the longest
+FEWER = dict.fromkeys(  # these take the longest
+    ("runs: checkpoints of torch", "LESS kernels", "optimizer states", "language models", "reward models", "GGUF", "diffusion models",
+     "masked images: models, pictures", "MATTE: models", "MATTE: encoder-decoders", "vpo: preferences, tokenized",
+     "vpo: configurations"), 1000,
+)  # fmt: skip
 
 
 def main():
@@ -84,7 +88,7 @@ def count(name, arguments, end):
     while entry["inputs"] < last and time.time() < end:
         if revision() not in entry["commits"]:
             entry["commits"].append(revision())
-        batch(name, entry, min(250, last - entry["inputs"]), arguments.scratch)
+        batch(name, entry, min(500, last - entry["inputs"]), arguments.scratch)
         if not arguments.show:
             with record() as known:
                 known[name] = entry

@@ -320,7 +320,8 @@ def sentences(folder):
     """Tables of sentences, and the archive inside an archive that vaderSentiment's source distribution is."""
     from robust_rl.extras.matte.vader import ARCHIVE, FILES
 
-    rows = [("domain", "style", "text"), ("a", "good", "a fine, warm day"), ("b", "bad", "cold"), ("a", "", "so so")] * 3
+    rows = 6 * [("hotel", "positive", "a fine, hot day"), ("movie", "negative", "cold"), ("hotel", "", "so so")]
+    rows = [("domain", "style", "text"), *rows]
     for suffix, sign in (("csv", ","), ("tsv", "\t")):
         text = "".join(sign.join(f'"{cell}"' for cell in row) + "\n" for row in rows)
         (folder / f"table.{suffix}").write_text(text)
