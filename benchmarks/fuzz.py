@@ -88,7 +88,7 @@ def count(name, arguments, end):
     while entry["inputs"] < last and time.time() < end:
         if revision() not in entry["commits"]:
             entry["commits"].append(revision())
-        batch(name, entry, min(500, last - entry["inputs"]), arguments.scratch)
+        batch(name, entry, min(1000, last - entry["inputs"]), arguments.scratch)
         if not arguments.show:
             with record() as known:
                 known[name] = entry

@@ -180,6 +180,26 @@ def restore_spaces(agent: Any, metadata: dict[str, Any]) -> None:
     agent.action_space = policy_file.space_from_description(metadata["action_space"])
 
 
+def check_policy(agent: Any, policy: NDArray[Any], horizon: int | None = None) -> None:
+    """Make sure that :func:`act` finds an action for every observation of an agent that was read from a file.
+
+    Raises
+    ------
+    ValueError
+        If the policy is neither actions (S,) nor probabilities (S, A), by stage if there is a horizon, or lacks states;
+        :func:`robust_rl.policy_file.reading` names the file.
+    """
+    states, actions = envs.state_count(agent.observation_space), envs.state_count(agent.action_space)
+    table = policy[None] if horizon is None else policy
+    if table.ndim == 2:
+        sound = table.dtype.kind in "iu" and bool(np.all((table >= 0) & (table < actions)))
+    else:
+        sound = table.ndim == 3 and table.shape[2] == actions and table.dtype.kind == "f" and bool(np.all(table >= 0))
+        sound = sound and bool(np.all(np.isfinite(table).all(axis=2) & (table.sum(axis=2) > 0)))
+    if not sound or len(table) != (horizon or 1) or table.shape[1] < states:
+        raise ValueError(f"the policy, of shape {policy.shape}, is none for {agent.observation_space} and {agent.action_space}")
+
+
 def _checked(indices: NDArray[Any], states: int) -> NDArray[Any]:
     if not np.issubdtype(indices.dtype, np.integer):
         raise InvalidArgumentError(f"observations are an array of {indices.dtype}; they must be integers")

@@ -91,13 +91,13 @@ def sentences(name, kind=b"0"):
 
 
 def nested(folder):
-    """An archive in an archive in an archive, a thousand deep."""
+    """An archive in an archive in an archive, a hundred deep."""
     import tarfile
 
     from robust_rl.extras.matte.vader import ARCHIVE
 
     content = b""
-    for _ in range(1000):
+    for _ in range(100):
         out = io.BytesIO()
         with tarfile.open(fileobj=out, mode="w") as outer:
             member = tarfile.TarInfo(ARCHIVE)

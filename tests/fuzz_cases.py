@@ -1,6 +1,5 @@
 """Every reader of files in the library, with valid files for it. Making one imports what it needs."""
 
-import contextlib
 import functools
 import importlib.util
 import json
@@ -87,11 +86,19 @@ def plain_arrays(folder):
 
 
 def read_features(path):
-    for kind in ("aggregation", "table"):
+    read_one(lambda: features.parse(f"aggregation:{path}"), lambda: features.parse(f"table:{path}"))
+
+
+def read_one(*readers):
+    """Try each reader, and raise the last refusal if none reads."""
+    refusals = []
+    for read in readers:
         try:
-            features.parse(f"{kind}:{path}")
-        except RobustRLError:
-            continue
+            read()
+        except RobustRLError as refusal:
+            refusals.append(refusal)
+    if len(refusals) == len(readers):
+        raise refusals[-1]
 
 
 def world():
@@ -275,12 +282,15 @@ def look(path):
         warnings.simplefilter("ignore")
         RunDirectory.list(path.parent)
         run = RunDirectory(path)
+        refusals = []
         for ask in (run.read, run.metrics, run.latest_checkpoint, lambda: latest_checkpoint(path / "checkpoints")):
             try:
                 ask()
-            except RobustRLError:
-                continue
+            except RobustRLError as refusal:
+                refusals.append(refusal)
         run.truncate_metrics(2)
+        if refusals:
+            raise refusals[0]
 
 
 def evaluated(folder):
@@ -335,10 +345,8 @@ def preferences(folder):
 def read_preferences(path):
     from robust_rl.alignment import data, jsonl
 
-    with contextlib.suppress(RobustRLError):
-        data.check_rows(path, data.rows(path), data.PAIR)
-    if path.suffix == ".jsonl":
-        jsonl.read_lines(path)
+    rows = lambda: data.check_rows(path, data.rows(path), data.PAIR)  # noqa: E731
+    read_one(rows, *[lambda: jsonl.read_lines(path)] * (path.suffix == ".jsonl"))
 
 
 def lexicon(folder):

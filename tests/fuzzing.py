@@ -10,6 +10,7 @@ import json
 import os
 import pickle
 import random
+import resource
 import shutil
 import struct
 import tarfile
@@ -477,6 +478,18 @@ def attempt(case, number, scratch):
         mark.rmdir()
         escape = "code of the file was executed"
     return done, escape, refused
+
+
+@contextlib.contextmanager
+def one_gigabyte_more():
+    """Limit this process to what it has and a gigabyte."""
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (size + 2**30, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 def outcome(job):

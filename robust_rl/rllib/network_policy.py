@@ -252,6 +252,6 @@ def _try(policy: NetworkPolicy) -> None:
     else:
         wanted = int(np.prod(actions.shape or ())) * (1 if policy.log_std is not None else 2)
     if outputs.shape != (1, wanted):
-        raise FileFormatError(f"the network puts out an array of shape {outputs.shape}; {actions} needs {(1, wanted)}")
+        raise ValueError(f"the network puts out an array of shape {outputs.shape}; {actions} needs {(1, wanted)}")
     policy.predict(first)
     policy.predict(first, deterministic=False)
