@@ -174,8 +174,19 @@ def describe_spaces(agent: Any) -> dict[str, Any]:
 
 
 def restore_spaces(agent: Any, metadata: dict[str, Any]) -> None:
-    """Inverse of :func:`describe_spaces`."""
-    agent.env_id, agent.env_kwargs = metadata["env_id"], metadata["env_kwargs"]
+    """Inverse of :func:`describe_spaces`.
+
+    Raises
+    ------
+    ValueError
+        If the file says what can't be a space or an environment. An id that names a module is none: making it would run the
+        module, and an environment's own id, which :func:`describe_spaces` writes, has no module in it.
+    """
+    agent.env_id, agent.env_kwargs = metadata["env_id"], dict(metadata["env_kwargs"])
+    if agent.env_id is not None and (not isinstance(agent.env_id, str) or ":" in agent.env_id):
+        raise ValueError(
+            f"{agent.env_id!r} is no id of a registered environment; a policy's file may not name a module to import"
+        )
     agent.observation_space = policy_file.space_from_description(metadata["observation_space"])
     agent.action_space = policy_file.space_from_description(metadata["action_space"])
 

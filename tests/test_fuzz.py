@@ -158,6 +158,17 @@ def test_a_policy_that_could_not_act_is_refused_when_it_is_read(name, change, po
         fuzz_cases.read_policy(changed)
 
 
+def test_a_policy_that_names_a_module_is_refused_before_it_is_imported(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "evil.py").write_text(f"import os\nos.mkdir({str(tmp_path / 'mark')!r})\n")
+    path = rr.RobustVI(random_model(1), rr.KL(0.1), discount=0.5).learn().save(tmp_path / "policy")
+    arrays, metadata = load_arrays(path, format="robust-rl policy")
+    save_arrays(path, arrays, metadata | {"env_id": "evil:World-v0"}, format="robust-rl policy")
+    with pytest.raises(FileFormatError, match="'evil:World-v0' is no id of a registered environment"):
+        rr.RobustVI.load(path).nominal()
+    assert not (tmp_path / "mark").exists()
+
+
 @pytest.fixture(scope="module")
 def policies(tmp_path_factory):
     pytest.importorskip("torch")
