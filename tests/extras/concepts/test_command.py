@@ -52,7 +52,7 @@ def test_a_run_has_a_page_with_the_share_of_resamples(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("a,b\n1,2\n1,3\n", "'a' is constant"), ("a,b\n1,\n2,3\n", "empty cells in b"), ("", "cannot read")],
+    [("a,b\n1,2\n1,3\n", "'a' is constant"), ("a,b\n1,\n2,3\n", "empty cells in b"), ("", "cannot load")],
 )
 def test_bad_tables_are_refused(tmp_path, content, message):
     (tmp_path / "data.csv").write_text(content)
