@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import networkx as nx
 
@@ -13,10 +14,11 @@ from robust_rl.extras.concepts.cover_tree import Block
 from robust_rl.extras.concepts.graphs import latents
 from robust_rl.extras.concepts.minimal import cover_of, minimal_graph
 from robust_rl.extras.concepts.search import CoverSearch, Ranks
-from robust_rl.training import Trainer
+from robust_rl.training import Trainable, Trainer
 
-Refiner = Callable[[nx.DiGraph, Sequence[str]], nx.DiGraph]
-"""Graph of a component and the names of its observed variables -> graph."""
+Refiner = Callable[[nx.DiGraph, Sequence[str], Path | None, bool], nx.DiGraph]
+"""Graph of a component, names of its observed variables, run directory, whether to show progress -> graph."""
+T = TypeVar("T", bound=Trainable)
 
 
 @dataclass(frozen=True)
@@ -101,10 +103,10 @@ def discover(
     """
     parts, unresolved = [], []
     for i, names in enumerate(components(ranks, list(n_states))):
-        place = None if run is None else run / f"component_{i}"
-        part, open_ends = searched(ranks, names, k, max_cover, place, progress)
+        places = [None if run is None else run / f"component_{i}" / stage for stage in ("search", "refinement")]
+        part, open_ends = searched(ranks, names, k, max_cover, places[0], progress)
         if refiner is not None and len(names) > 3:
-            part, open_ends = refiner(part, names), []
+            part, open_ends = refiner(part, names, places[1], progress), []
         parts.append(part)
         unresolved += open_ends
     graph = _union(parts)
@@ -116,15 +118,20 @@ def searched(
     ranks: Ranks, names: Sequence[str], k: int, max_cover: int, run: Path | None = None, progress: bool = False
 ) -> tuple[nx.DiGraph, list[list[str]]]:
     """Return the graph that a search of one component finds, and the variables that it leaves without a common parent."""
-    search = CoverSearch(ranks, names, k, max_cover)
-    trainer = Trainer(run, progress=progress, checkpoint_every=None if run is None else 1)
-    trainer.fit(search)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+    search = driven(CoverSearch(ranks, names, k, max_cover), run, progress)
     graph, absorbed = minimal_graph(search.tree.graph)
     graph.graph["absorbed"] = len(absorbed)
     left = [name for cover in search.tree.active for name in search.tree.measured(cover)]
     return graph, [sorted(left)] if len(search.tree.active) > 1 else []
+
+
+def driven(trainable: T, run: Path | None, progress: bool, checkpoint_every: int = 1) -> T:
+    """Drive a search to its end, or on from where it stopped in a run directory; raise KeyboardInterrupt if a signal stops it."""
+    trainer = Trainer(run, progress=progress, checkpoint_every=None if run is None else checkpoint_every)
+    trainer.fit(trainable)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    return trainable
 
 
 def components(ranks: Ranks, names: Sequence[str]) -> list[list[str]]:

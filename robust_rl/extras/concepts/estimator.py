@@ -19,10 +19,11 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from robust_rl.errors import InvalidArgumentError
 from robust_rl.extras.concepts import bridges
 from robust_rl.extras.concepts.discovery import Cover, Discovery, discover, named
-from robust_rl.extras.concepts.em import Posterior, Rows, fit_tables
+from robust_rl.extras.concepts.em import fit_tables
 from robust_rl.extras.concepts.encoding import canonical, categories_of, encode
 from robust_rl.extras.concepts.exact import ExactRanks
 from robust_rl.extras.concepts.hierarchy import DiscreteHierarchy
+from robust_rl.extras.concepts.posterior import Posterior, Rows
 from robust_rl.extras.concepts.ranks import METHODS
 from robust_rl.extras.concepts.refinement import SampleRefiner
 from robust_rl.extras.concepts.sample_ranks import RankTest, SampleRanks

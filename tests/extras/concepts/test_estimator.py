@@ -14,8 +14,9 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from robust_rl.errors import InsufficientStatesError, InvalidArgumentError
 from robust_rl.extras.concepts import DiscreteHierarchy, HierarchicalConceptDiscovery, graph_of, match_latents, skeleton_f1
-from robust_rl.extras.concepts.em import Posterior, Rows, fit_tables
+from robust_rl.extras.concepts.em import fit_tables
 from robust_rl.extras.concepts.encoding import canonical
+from robust_rl.extras.concepts.posterior import Posterior, Rows
 
 
 @parametrize_with_checks([HierarchicalConceptDiscovery(refine=False)])
