@@ -5,8 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TypeVar
 
 import networkx as nx
 
@@ -14,11 +12,10 @@ from robust_rl.extras.concepts.cover_tree import Block
 from robust_rl.extras.concepts.graphs import latents
 from robust_rl.extras.concepts.minimal import cover_of, minimal_graph
 from robust_rl.extras.concepts.search import CoverSearch, Ranks
-from robust_rl.training import Trainable, Trainer
+from robust_rl.extras.concepts.stages import Stages
 
-Refiner = Callable[[nx.DiGraph, Sequence[str], Path | None, bool], nx.DiGraph]
-"""Graph of a component, names of its observed variables, run directory, whether to show progress -> graph."""
-T = TypeVar("T", bound=Trainable)
+Refiner = Callable[[nx.DiGraph, Sequence[str]], Stages[nx.DiGraph]]
+"""Graph of a component and the names of its observed variables -> stages that end with a graph."""
 
 
 @dataclass(frozen=True)
@@ -73,16 +70,9 @@ class Discovery:
 
 
 def discover(
-    ranks: Ranks,
-    n_states: Mapping[str, int],
-    k: int,
-    max_cover: int = 2,
-    *,
-    refiner: Refiner | None = None,
-    run: Path | None = None,
-    progress: bool = False,
-) -> Discovery:
-    """Search each set of variables that depend on one another, and put the parts together.
+    ranks: Ranks, n_states: Mapping[str, int], k: int, max_cover: int = 2, *, refiner: Refiner | None = None
+) -> Stages[Discovery]:
+    """Search each set of variables that depend on one another, and put the parts together; stages for :func:`drive`.
 
     Parameters
     ----------
@@ -96,17 +86,14 @@ def discover(
         Largest number of latents in a cover.
     refiner
         Turns what was found in a component into something better.
-    run
-        Directory for logs and checkpoints of the searches, as :class:`~robust_rl.training.Trainer` takes it.
-    progress
-        Whether to show a bar.
     """
     parts, unresolved = [], []
-    for i, names in enumerate(components(ranks, list(n_states))):
-        places = [None if run is None else run / f"component_{i}" / stage for stage in ("search", "refinement")]
-        part, open_ends = searched(ranks, names, k, max_cover, places[0], progress)
+    for names in components(ranks, list(n_states)):
+        search = CoverSearch(ranks, names, k, max_cover)
+        yield search
+        part, open_ends = drawn(search)
         if refiner is not None and len(names) > 3:
-            part, open_ends = refiner(part, names, places[1], progress), []
+            part, open_ends = (yield from refiner(part, names)), []
         parts.append(part)
         unresolved += open_ends
     graph = _union(parts)
@@ -114,24 +101,12 @@ def discover(
     return Discovery(named(graph, list(n_states)), unresolved)
 
 
-def searched(
-    ranks: Ranks, names: Sequence[str], k: int, max_cover: int, run: Path | None = None, progress: bool = False
-) -> tuple[nx.DiGraph, list[list[str]]]:
-    """Return the graph that a search of one component finds, and the variables that it leaves without a common parent."""
-    search = driven(CoverSearch(ranks, names, k, max_cover), run, progress)
+def drawn(search: CoverSearch) -> tuple[nx.DiGraph, list[list[str]]]:
+    """Return the graph that a search of one component has found, and the variables that it leaves without a common parent."""
     graph, absorbed = minimal_graph(search.tree.graph)
     graph.graph["absorbed"] = len(absorbed)
     left = [name for cover in search.tree.active for name in search.tree.measured(cover)]
     return graph, [sorted(left)] if len(search.tree.active) > 1 else []
-
-
-def driven(trainable: T, run: Path | None, progress: bool, checkpoint_every: int = 1) -> T:
-    """Drive a search to its end, or on from where it stopped in a run directory; raise KeyboardInterrupt if a signal stops it."""
-    trainer = Trainer(run, progress=progress, checkpoint_every=None if run is None else checkpoint_every)
-    trainer.fit(trainable)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
-    return trainable
 
 
 def components(ranks: Ranks, names: Sequence[str]) -> list[list[str]]:

@@ -27,6 +27,7 @@ from robust_rl.extras.concepts.posterior import Posterior, Rows
 from robust_rl.extras.concepts.ranks import METHODS
 from robust_rl.extras.concepts.refinement import SampleRefiner
 from robust_rl.extras.concepts.sample_ranks import RankTest, SampleRanks
+from robust_rl.extras.concepts.stages import InTurn, Stages, drive
 from robust_rl.extras.concepts.states import check_states, latent_states
 
 Floats = NDArray[np.float64]
@@ -123,15 +124,21 @@ class HierarchicalConceptDiscovery(TransformerMixin, BaseEstimator):
         y
             Ignored.
         run
-            Directory for the search's metrics and checkpoints; an unfinished search there goes on.
+            Directory for the searches' metrics and checkpoints; an unfinished run there goes on, and ends with the same result as
+            one that was never stopped.
 
         Raises
         ------
         InvalidArgumentError
-            A parameter is out of range, or a column is constant or continuous.
+            A parameter is out of range, a column is constant or continuous, or ``run`` is of other rows or settings.
         InsufficientStatesError
             A column has fewer states than the latents.
         """
+        drive(InTurn(self.stages(X)), None if run is None else Path(run), bool(self.verbose))
+        return self
+
+    def stages(self, X: Any) -> Stages[HierarchicalConceptDiscovery]:
+        """Yield the searches of :meth:`fit`, to be driven with others; arguments are checked before the first."""
         self._check()
         values = validate_data(self, X, dtype=None, ensure_min_samples=2)
         self.names_ = [str(name) for name in getattr(self, "feature_names_in_", _default_names(values.shape[1]))]
@@ -147,10 +154,7 @@ class HierarchicalConceptDiscovery(TransformerMixin, BaseEstimator):
         self.n_states_ = self._latent_states(ranks, names)
         limits = {"seed": seed, "max_fits": self.max_fits}
         refiner = SampleRefiner(ranks, columns, places, self.n_states_, self.max_cover, **limits) if self.refine else None
-        path = None if run is None else Path(run)
-        found = discover(
-            ranks, ranks.n_states, self.n_states_, self.max_cover, refiner=refiner, run=path, progress=bool(self.verbose)
-        )
+        found = yield from discover(ranks, ranks.n_states, self.n_states_, self.max_cover, refiner=refiner)
         self._keep(found, names, ranks.records)
         self._fit_tables(codes)
         return self
@@ -181,13 +185,8 @@ class HierarchicalConceptDiscovery(TransformerMixin, BaseEstimator):
         ranks = ExactRanks(table, [places[name] for name in self.names_])
         self.n_features_in_, self.categories_ = table.ndim, [np.arange(size) for size in table.shape]
         self.n_states_ = self._latent_states(ranks, ordered)
-        found = discover(
-            ranks,
-            {place: ranks.n_states[place] for place in ordered},
-            self.n_states_,
-            self.max_cover,
-            progress=bool(self.verbose),
-        )
+        sizes = {place: ranks.n_states[place] for place in ordered}
+        found = drive(InTurn(discover(ranks, sizes, self.n_states_, self.max_cover)), progress=bool(self.verbose))
         self._keep(found, ordered, ranks.records)
         return self
 

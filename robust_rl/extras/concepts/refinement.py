@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +24,17 @@ import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
 
-from robust_rl.extras.concepts.discovery import driven, searched
+from robust_rl.extras.concepts.discovery import drawn
 from robust_rl.extras.concepts.em import Fit
 from robust_rl.extras.concepts.graphs import latents
 from robust_rl.extras.concepts.sample_ranks import SampleRanks
 from robust_rl.extras.concepts.scoring import Request, ShapeScore
+from robust_rl.extras.concepts.search import CoverSearch
 from robust_rl.extras.concepts.shapes import Shape, graph_of_shape, leaves, neighbours, plain, shape_from, shape_of
+from robust_rl.extras.concepts.stages import Stages
 from robust_rl.training import check_same_problem, load_arrays, save_arrays
 
 FILE = "fits.safetensors"
-CHECKPOINT_EVERY = 20
-"""Fits."""
 LOOKAHEAD = 3
 FACTORS = (1e-2, 10, 100)
 """Of the level of the tests, for further starts."""
@@ -195,17 +195,25 @@ class SampleRefiner:
         self.ranks, self.codes, self.names = ranks, codes, list(names)
         self.k, self.max_cover, self.seed, self.max_fits = k, max_cover, seed, max_fits
 
-    def __call__(self, graph: nx.DiGraph, names: Sequence[str], run: Path | None = None, progress: bool = False) -> nx.DiGraph:
-        """Return the refined graph of a component."""
-        levels = [self.ranks.at_level(min(0.5, self.ranks.alpha * factor)) for factor in FACTORS]
-        graphs = [graph, *(searched(ranks, names, self.k, self.max_cover)[0] for ranks in levels)]
-        starts = dict.fromkeys(shape for found in graphs if (shape := _whole(found, names)) is not None)
+    def __call__(self, graph: nx.DiGraph, names: Sequence[str]) -> Stages[nx.DiGraph]:
+        """Refine the graph of a component."""
+        starts = dict.fromkeys(shape for found in (graph, *self._others(names)) if (shape := _whole(found, names)) is not None)
         columns = [self.names.index(name) for name in names]
         score = ShapeScore(self.codes[:, columns], names, self.k, self.seed, self.max_fits)
-        search = driven(Refinement(starts or [(1, frozenset(names))], score, self.max_cover), run, progress, CHECKPOINT_EVERY)
+        search = Refinement(starts or [(1, frozenset(names))], score, self.max_cover)
+        yield search
         refined = graph_of_shape(search.found)
         refined.graph["absorbed"] = graph.graph.get("absorbed", 0)
         return refined
+
+    def _others(self, names: Sequence[str]) -> Iterator[nx.DiGraph]:
+        """Yield what is found at other levels."""
+        for factor in FACTORS:
+            ranks = self.ranks.at_level(min(0.5, self.ranks.alpha * factor))
+            search = CoverSearch(ranks, names, self.k, self.max_cover)
+            while not search.done:
+                search.step()
+            yield drawn(search)[0]
 
 
 def _whole(graph: nx.DiGraph, names: Sequence[str]) -> Shape | None:

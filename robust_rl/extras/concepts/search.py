@@ -32,11 +32,10 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
-from robust_rl.errors import InvalidArgumentError
 from robust_rl.extras.concepts.cover_tree import Block, Cover, CoverTree
-from robust_rl.training import read_json, write_json
+from robust_rl.training import check_same_problem, read_json, write_json
 
 FILE = "covers.json"
 
@@ -44,8 +43,19 @@ FILE = "covers.json"
 class Ranks(Protocol):
     """What answers questions about ranks: an exact table or a sample."""
 
+    records: list[dict[str, Any]]
+    """The questions that were asked."""
+
     def at_most(self, a: Sequence[Block], b: Sequence[Block], r: int) -> bool:
         """Return whether the rank of P(A,B) is at most r."""
+        ...
+
+    def problem(self) -> dict[str, Any]:
+        """Return what others would answer by, for checkpoints."""
+        ...
+
+    def restore(self, records: list[dict[str, Any]]) -> None:
+        """Take up the questions that an earlier search asked."""
         ...
 
 
@@ -93,7 +103,9 @@ class CoverSearch:
         tree = self.tree
         write_json(
             directory / FILE,
-            {
+            self._problem()
+            | {
+                "records": self.ranks.records,
                 "active": [list(cover) for cover in tree.active],
                 "children": [[list(cover), [list(child) for child in below]] for cover, below in tree.children.items()],
                 "nodes": [[node, known["latent"]] for node, known in tree.graph.nodes(data=True)],
@@ -104,17 +116,21 @@ class CoverSearch:
         )
 
     def load_checkpoint(self, directory: Path) -> None:
-        """Continue from a checkpoint. Raises InvalidArgumentError if it is of other variables."""
+        """Continue from a checkpoint. Raises InvalidArgumentError if it is of another problem."""
         state = read_json(directory / FILE)
-        names = [node for node, latent in state["nodes"] if not latent]
-        if names != [node for node, known in self.tree.graph.nodes(data=True) if not known["latent"]]:
-            raise InvalidArgumentError("the checkpoint is of a search among other variables; choose another run directory")
-        tree = CoverTree(names)
+        check_same_problem(state, self._problem())
+        self.ranks.restore(state["records"])
+        tree = CoverTree(state["variables"])
         tree.graph.add_nodes_from((node, {"latent": latent}) for node, latent in state["nodes"])
         tree.graph.add_edges_from(state["edges"])
         tree.active = [tuple(cover) for cover in state["active"]]
         tree.children = {tuple(cover): [tuple(child) for child in below] for cover, below in state["children"]}
         self.tree, self.k, self.joined = tree, state["k"], state["joined"]
+
+    def _problem(self) -> dict[str, Any]:
+        names = [node for node, known in self.tree.graph.nodes(data=True) if not known["latent"]]
+        own = {"variables": names, "states of the latents": self.n_states, "max_cover": self.max_cover}
+        return own | self.ranks.problem()
 
     def _find_clusters(self) -> bool:
         for covers in self.tree.unfoldings():

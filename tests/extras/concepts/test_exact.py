@@ -15,13 +15,14 @@ from robust_rl.extras.concepts.graphs import GRAPHS, graph_of
 from robust_rl.extras.concepts.hierarchy import DiscreteHierarchy
 from robust_rl.extras.concepts.metrics import latent_count_error, shd, skeleton_f1
 from robust_rl.extras.concepts.minimal import minimal_graph
+from robust_rl.extras.concepts.stages import InTurn, drive
 
 CARDINALITIES = [(2, 2), (2, 3), (3, 3)]
 
 
 def search(truth, max_cover=2):
     sizes = {name: truth.n_states[name] for name in truth.observed}
-    return discover(ExactRanks(truth.joint(), truth.observed), sizes, truth.n_states[truth.latents[0]], max_cover)
+    return drive(InTurn(discover(ExactRanks(truth.joint(), truth.observed), sizes, truth.n_states[truth.latents[0]], max_cover)))
 
 
 def quick(graph, states):
