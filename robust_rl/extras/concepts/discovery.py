@@ -62,7 +62,7 @@ class Discovery:
 
     @property
     def levels(self) -> dict[str, int]:
-        """Distance of each variable from the observed leaves: 0 for what is observed, 1 for its parents at least."""
+        """Height of each variable above the leaves: 0 without children, else above its highest child by 1."""
         levels: dict[str, int] = {}
         for node in reversed(list(nx.topological_sort(self.graph))):
             levels[node] = max((levels[child] + 1 for child in self.graph.successors(node)), default=0)
@@ -70,7 +70,13 @@ class Discovery:
 
 
 def discover(
-    ranks: Ranks, n_states: Mapping[str, int], k: int, max_cover: int = 2, *, refiner: Refiner | None = None
+    ranks: Ranks,
+    n_states: Mapping[str, int],
+    k: int,
+    max_cover: int = 2,
+    *,
+    observed_parents: bool = False,
+    refiner: Refiner | None = None,
 ) -> Stages[Discovery]:
     """Search each set of variables that depend on one another, and put the parts together; stages for :func:`drive`.
 
@@ -84,21 +90,33 @@ def discover(
         Number of states of the latents, K.
     max_cover
         Largest number of latents in a cover.
+    observed_parents
+        Whether observed variables may have children.
     refiner
         Turns what was found in a component into something better.
     """
     parts, unresolved = [], []
     for names in components(ranks, list(n_states)):
-        search = CoverSearch(ranks, names, k, max_cover)
+        search = CoverSearch(ranks, names, k, max_cover, observed_parents=observed_parents)
         yield search
         part, open_ends = drawn(search)
-        if refiner is not None and len(names) > 3:
-            part, open_ends = (yield from refiner(part, names)), []
+        hanging = [name for name in names if any(not part.nodes[above]["latent"] for above in part.predecessors(name))]
+        rest = [name for name in names if name not in hanging]
+        if refiner is not None and len(rest) > 3 and not _has_latent_below(part):
+            refined = yield from refiner(part.subgraph(set(part) - set(hanging)).copy(), rest)
+            refined.add_nodes_from(hanging, latent=False)
+            refined.add_edges_from(edge for edge in part.edges if edge[1] in hanging)
+            part, open_ends = refined, []
         parts.append(part)
         unresolved += open_ends
     graph = _union(parts)
     nx.set_node_attributes(graph, {name: n_states.get(name, k) for name in graph}, "n_states")
     return Discovery(named(graph, list(n_states)), unresolved)
+
+
+def _has_latent_below(graph: nx.DiGraph) -> bool:
+    """Return whether a latent is the child of an observed variable; the steps of a refinement know no such graphs."""
+    return any(graph.nodes[child]["latent"] and not graph.nodes[parent]["latent"] for parent, child in graph.edges)
 
 
 def drawn(search: CoverSearch) -> tuple[nx.DiGraph, list[list[str]]]:

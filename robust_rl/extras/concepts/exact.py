@@ -64,6 +64,7 @@ class ExactRanks:
         self.axis = {name: i for i, name in enumerate(names)}
         self.records: list[dict[str, Any]] = []
         self._values: dict[tuple[tuple[str, ...], tuple[str, ...]], Floats] = {}
+        self._slices: dict[str, list[ExactRanks]] = {}
 
     @property
     def n_states(self) -> Mapping[str, int]:
@@ -74,6 +75,14 @@ class ExactRanks:
         """Return whether the rank of P(A,B) is at most r."""
         left, right = (tuple(sorted(name for block in side for name in block.measured)) for side in (a, b))
         return self.rank(left, right) <= r
+
+    def given(self, name: str) -> list[ExactRanks]:
+        """Return what answers for each state of an observed variable: the table of the others under it."""
+        if name not in self._slices:
+            others = [other for other in self.axis if other != name]
+            parts = np.moveaxis(self.table, self.axis[name], 0)
+            self._slices[name] = [ExactRanks(part / part.sum(), others) for part in parts if part.sum() > 0]
+        return self._slices[name]
 
     def problem(self) -> dict[str, Any]:
         """Return what another table would differ in."""

@@ -66,6 +66,7 @@ class SampleRanks:
         self.alpha, self.n_subsets, self.subset_size, self.seed = alpha, n_subsets, subset_size, seed
         self.records: list[dict[str, Any]] = []
         self._pvalues: dict[tuple[tuple[str, ...], tuple[str, ...], int], float] = {}
+        self._slices: dict[str, list[SampleRanks]] = {}
 
     def at_most(self, a: Sequence[Block], b: Sequence[Block], r: int) -> bool:
         """Return whether no table contradicts that the rank of P(A,B) is at most r."""
@@ -74,8 +75,18 @@ class SampleRanks:
     def at_level(self, alpha: float) -> SampleRanks:
         """Return the same at another level; what has been computed is shared."""
         other = copy(self)
-        other.alpha = alpha
+        other.alpha, other._slices = alpha, {}
         return other
+
+    def given(self, name: str) -> list[SampleRanks]:
+        """Return what answers for each state of an observed variable: the rows that have it."""
+        if name not in self._slices:
+            others = [other for other in self.column if other != name]
+            codes = np.stack([self.column[other] for other in others], axis=1)
+            settings = {"alpha": self.alpha, "n_subsets": self.n_subsets, "subset_size": self.subset_size, "seed": self.seed}
+            rows = [codes[self.column[name] == state] for state in range(self.n_states[name])]
+            self._slices[name] = [SampleRanks(some, others, test=self.test, **settings) for some in rows if len(some)]  # type: ignore[arg-type]
+        return self._slices[name]
 
     def pvalue(self, a: Sequence[Block], b: Sequence[Block], r: int) -> float:
         """Return the smallest p-value over the tables."""
