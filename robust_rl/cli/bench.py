@@ -38,7 +38,7 @@ def bench(
 
     robust-rl bench
 
-    robust-rl bench Taxi-v3 --json
+    robust-rl bench FrozenLake-v1 --json
     """
     arguments = options.environment_arguments(env_arg)
     named, _ = options.environment(env, arguments) if env else (garnet(20_000, 4, 10, seed=seed), None)

@@ -12,6 +12,7 @@ from robust_rl import envs
 from robust_rl.envs.one_hot import OneHotObservation
 from robust_rl.errors import InvalidArgumentError
 from tests.envs.helpers import dense, random_model
+from tests.worlds import TAXI
 
 
 @pytest.mark.parametrize("sparse", [False, True])
@@ -49,7 +50,7 @@ def test_ends_restart_a_step_later_as_gymnasiums_own_vectors_do():
 
 
 def test_one_seed_fixes_all_copies_and_resets_draw_the_start():
-    model = envs.tabular("Taxi-v3")
+    model = envs.tabular(TAXI)
     world = envs.TabularVectorEnv(model, 2000, observed_states=500)
     first, again = world.reset(seed=5)[0], world.reset(seed=5)[0]
     np.testing.assert_array_equal(first, again)
@@ -59,7 +60,7 @@ def test_one_seed_fixes_all_copies_and_resets_draw_the_start():
 
 
 def test_one_hot_vectors_are_rows_of_the_identity():
-    plain, vectors = (envs.TabularVectorEnv(envs.tabular("Taxi-v3"), 5, one_hot=b, observed_states=500) for b in (False, True))
+    plain, vectors = (envs.TabularVectorEnv(envs.tabular(TAXI), 5, one_hot=b, observed_states=500) for b in (False, True))
     seen, shown = plain.reset(seed=0)[0], vectors.reset(seed=0)[0]
     assert shown.dtype == np.float32
     assert shown.shape == (5, 500)

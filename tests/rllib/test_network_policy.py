@@ -13,6 +13,7 @@ from robust_rl.rllib.layers import ACTIVATIONS, Layer, Normalisation, softmax
 from robust_rl.rllib.network_policy import NetworkPolicy
 from robust_rl.rllib.tabulated import policy_table
 from tests.test_packaging import ROOT
+from tests.worlds import TAXI
 
 RNG = np.random.default_rng(0)
 
@@ -106,7 +107,7 @@ def test_a_table_acts_as_the_network_does():
     chances = policy_table(agent, lake, deterministic=False)
     np.testing.assert_allclose(chances.sum(axis=1), 1, atol=1e-6)
     assert rr.solvers.policy_value(lake, chances, discount=0.9).max() <= 1
-    taxi = policy_table(policy("greedy", spaces.Discrete(500), spaces.Discrete(6), 500, 6), rr.envs.tabular("Taxi-v3"))
+    taxi = policy_table(policy("greedy", spaces.Discrete(500), spaces.Discrete(6), 500, 6), rr.envs.tabular(TAXI))
     assert len(taxi) == 501, "and an extra state for ends of episodes"
 
 
