@@ -1,9 +1,11 @@
 # Each target sets itself up on a machine that has Python 3.11, make and pip, and nothing else.
 PYTHON ?= python3
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# the constraints hold for what builds the package too: older pips read the first variable for that, newer ones the second
+PIP := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test lint bench docs clean
+.PHONY: demo test lint bench docs audit clean
 
 demo: .venv/core  ## the main job: trained in still air, deployed in wind
 	$(BIN)/python examples/still_air_to_wind.py runs/still-air-to-wind
@@ -35,6 +37,11 @@ bench: .venv/bench  ## side-by-side ratios; the figures are committed in benchma
 	$(BIN)/python benchmarks/vpo_overhead.py
 	$(BIN)/python benchmarks/million.py
 	$(BIN)/python benchmarks/sharded.py
+
+audit:  ## known vulnerabilities of the pinned packages, from PyPI's database; fails where that can't be asked
+	test -x .venv/audit/bin/python || $(PYTHON) -m venv .venv/audit
+	.venv/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit==2.10.1
+	.venv/audit/bin/pip-audit --strict --no-deps --disable-pip -r constraints.txt
 
 .venv/core: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

@@ -1,71 +1,125 @@
-"""Hostile files and command lines, many of them: what gets through.
+"""Hostile files, archives that unpack to no end, and command lines, many of them: what gets through.
 
-    python benchmarks/fuzz.py --inputs 5000          # for each reader; goes on where it stopped; --write for the .md
-    python benchmarks/fuzz.py --only policies --first 0 --inputs 50 --show
+    python benchmarks/fuzz.py                               # goes on where fuzz.json stopped, to the end; --write for the page
+    python benchmarks/fuzz.py --only policies --anew        # counts a reader anew, whose code has changed
+    python benchmarks/fuzz.py --only policies --show --first 50 --inputs 10       # prints what escapes, keeps no record
 
-Each reader runs in a forked child that may take 1 GB more than it has after a first valid file (RLIMIT_AS), and 5 seconds
-of processor time an input. Allowed is an object or a RobustRLError; for a command line, exit code 0, or 1 or 2 with one
-line. tests/fuzzing.py, fuzz_cases.py and fuzz_commands.py have the mutations and the readers.
+Each reader runs in a forked child that may take 1 GB more than it has after a first valid file (RLIMIT_AS), and 5 seconds of
+processor time an input, 60 of the clock. Allowed is an object or a RobustRLError; for a command line, exit code 0, or 1 or 2 with
+one line. Code of a file that is run leaves a mark, and counts as an escape. tests/fuzzing.py has the mutations, fuzz_cases.py and
+fuzz_cases_torch.py the readers, fuzz_bombs.py the archives, fuzz_commands.py the command lines.
 """
 
 import os
 
 os.environ |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", "NO_COLOR": "1"}
 os.environ |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "critical", "TOKENIZERS_PARALLELISM": "false"}
+os.environ |= {"HF_DATASETS_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "RUST_BACKTRACE": "0"}
 
 import argparse
+import fcntl
 import json
 import resource
 import shutil
 import signal
+import subprocess
 import sys
 import time
 import traceback
+from contextlib import contextmanager
 from pathlib import Path
 
 HERE = Path(__file__).resolve()
-sys.path.insert(0, str(HERE.parents[1]))
-GIGABYTE, SECONDS, UNPREPARED = 2**30, 5, 77
+ROOT = HERE.parents[1]
+RECORD, PAGE = HERE.with_suffix(".json"), HERE.with_suffix(".md")
+sys.path.insert(0, str(ROOT))
+GIGABYTE, SECONDS, CLOCK, UNPREPARED = 2**30, 5, 60, 77
+BOMBS, LINES = "archives that unpack to no end", "command lines"
+INPUTS = 5000
+SLOW = (
+    "runs: checkpoints of torch", "LESS kernels", "optimizer states", "language models", "reward models", "GGUF",
+    "diffusion models", "masked images: models, pictures", "MATTE: models", "MATTE: encoder-decoders",
+    "vpo: preferences, tokenized", "vpo: configurations", "runs: evaluations",
+)  # fmt: skip
+FEWER = dict.fromkeys(SLOW, 1000)
 
 
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--scratch", type=Path, default=Path("/dev/shm/robust-rl-fuzz"))
-    parser.add_argument("--inputs", type=int, default=5000)
+    parser.add_argument("--inputs", type=int, help=f"for each reader; default {INPUTS}, fewer for the slowest")
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--only", nargs="*")
     parser.add_argument("--without", nargs="*", default=[])
+    parser.add_argument("--anew", action="store_true", help="forget the counts of these readers")
     parser.add_argument("--minutes", type=float, default=1e9)
     parser.add_argument("--show", action="store_true", help="print escapes, keep no record")
-    parser.add_argument("--write", action="store_true")
+    parser.add_argument("--write", action="store_true", help="make the page from the record, and run nothing")
     arguments = parser.parse_args()
-    record = arguments.scratch / "counts.json"
-    counts = json.loads(record.read_text()) if record.exists() and not arguments.show else {}
+    os.environ["HF_HOME"] = str(arguments.scratch / "hf")  # what datasets caches of each file goes with the rest
     end = time.time() + 60 * arguments.minutes
-    for name in names() if arguments.inputs else ():
-        if (arguments.only and name not in arguments.only) or name in arguments.without:
-            continue
-        entry = counts.setdefault(name, {"inputs": arguments.first, "refused": 0, "seconds": 0.0, "escapes": {}})
-        last = arguments.first + arguments.inputs
-        while entry["inputs"] < last and time.time() < end:
-            share = min(500, last - entry["inputs"])
-            batch(name, entry, share, arguments.scratch)
-            if not arguments.show:
-                record.parent.mkdir(parents=True, exist_ok=True)
-                record.write_text(json.dumps(counts, indent=1))
-        counted = f"{entry['inputs']} inputs, {entry['refused']} refused, {entry['seconds']:.0f} s"
-        print(f"{name}: {counted}, {len(entry['escapes'])} escapes")
-        for what, where in entry["escapes"].items() if arguments.show else ():
-            print("   ", where["count"], what, where["first"])
-        sys.stdout.flush()
+    for name in () if arguments.write else names():
+        if (not arguments.only or name in arguments.only) and name not in arguments.without:
+            count(name, arguments, end)
     if arguments.write:
-        HERE.with_suffix(".md").write_text(page(counts))
+        PAGE.write_text(page(json.loads(RECORD.read_text())))
 
 
 def names():
     from tests.fuzz_cases import cases
 
-    return [*cases(), "command lines"]
+    return [*cases(), BOMBS, LINES]
+
+
+def wanted(name, given):
+    if name == BOMBS:
+        from tests.fuzz_bombs import bombs
+
+        return len(bombs())
+    return given or FEWER.get(name, INPUTS)
+
+
+def count(name, arguments, end):
+    """Try a reader's inputs from the first that hasn't been, and note in the record what became of them."""
+    entry = {"inputs": arguments.first, "refused": 0, "seconds": 0.0, "commits": [], "escapes": {}}
+    if not arguments.show:
+        with record() as known:
+            entry = entry if arguments.anew else known.get(name, entry)
+    last = arguments.first + wanted(name, arguments.inputs)
+    while entry["inputs"] < last and time.time() < end:
+        if revision() not in entry["commits"]:
+            entry["commits"].append(revision())
+        batch(name, entry, min(1000, last - entry["inputs"]), arguments.scratch)
+        if not arguments.show:
+            with record() as known:
+                known[name] = entry
+    escapes = sum(one["count"] for one in entry["escapes"].values())
+    print(f"{name}: {entry['inputs']} inputs, {entry['refused']} refused, {entry['seconds']:.0f} s, {escapes} escapes")
+    for what, where in entry["escapes"].items() if arguments.show else ():
+        print("   ", where["count"], what, where["first"])
+    sys.stdout.flush()
+
+
+@contextmanager
+def record():
+    """Yield the counts by reader, and write them back; several of these programs may run at once."""
+    lock = os.open(RECORD.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        known = json.loads(RECORD.read_text()) if RECORD.exists() else {}
+        yield known
+        RECORD.write_text(json.dumps(known, indent=1, ensure_ascii=False) + "\n")
+    finally:
+        os.close(lock)
+
+
+def revision():
+    """Return the commit, with a plus sign where the library or the tests are not as committed."""
+
+    def git(*arguments):
+        return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+
+    return git("rev-parse", "--short", "HEAD") + ("+" if git("status", "--porcelain", "robust_rl", "tests") else "")
 
 
 def batch(name, entry, share, scratch):
@@ -82,17 +136,17 @@ def batch(name, entry, share, scratch):
         for line in lines:
             report = json.loads(line)
             last = report["number"]
-            if report["number"] >= entry["inputs"]:
-                entry["inputs"] += 1
+            entry["inputs"] = last + 1
             entry["refused"] += report["refused"]
             if report["escape"]:
-                escaped(entry, report["escape"], f"{report['number']}: {report['done']}")
+                escaped(entry, report["escape"], f"{last}: {report['done']}")
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    assert status != UNPREPARED, f"no valid files for {name}"
+    if status == UNPREPARED:
+        sys.exit(f"no valid files for {name}")
     if status:
         escaped(entry, f"the process ended with status {status}", f"{last + 1}")
-        entry["inputs"] = max(entry["inputs"], last + 2)
-    entry["seconds"] += time.time() - start
+        entry["inputs"] = last + 2
+    entry["seconds"] = round(entry["seconds"] + time.time() - start, 1)
 
 
 def escaped(entry, what, where):
@@ -114,13 +168,15 @@ def child(name, first, share, scratch, report):
     except BaseException:
         traceback.print_exc()
         os._exit(UNPREPARED)
+    if "FUZZ_STDERR" not in os.environ:
+        os.dup2(null, 2)  # other libraries' warnings
     try:
         signal.signal(signal.SIGPROF, too_long)
         size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (size + GIGABYTE, size + GIGABYTE))
         for number in range(first, first + share):
             signal.setitimer(signal.ITIMER_PROF, SECONDS)
-            signal.alarm(60)  # a reader that waits, for input or a lock, uses no processor time; the default action ends it
+            signal.alarm(CLOCK)  # waiting, for input or a lock, uses no processor time; the default action ends the process
             try:
                 done, escape, refused = one(number)
             except Slow:
@@ -142,14 +198,16 @@ def too_long(*_):
 
 def prepare(name, scratch):
     """Return a function that tries one input."""
-    if name == "command lines":
+    if name == LINES:
         from tests import fuzz_commands
 
         return fuzz_commands.prepare(scratch / "commands")
-    from tests import fuzz_cases, fuzzing
+    from tests import fuzz_bombs, fuzz_cases, fuzzing
 
-    case = fuzz_cases.cases()[name]
     place = scratch / "".join(letter if letter.isalnum() else "-" for letter in name)
+    if name == BOMBS:
+        return fuzz_bombs.prepare(place)
+    case = fuzz_cases.cases()[name]
     seeds = place / "seeds"
     listing = place / "seeds.json"
     if not listing.exists():
@@ -157,16 +215,8 @@ def prepare(name, scratch):
         seeds.mkdir(parents=True)
         listing.write_text(json.dumps([str(path) for path in case.make(seeds)]))
     case.seeds = [Path(path) for path in json.loads(listing.read_text())]
-    for path in case.seeds:  # valid files must be read, and what reading imports and compiles must be there before the limit
-        copy = place / "warm"
-        shutil.rmtree(copy, ignore_errors=True)
-        copy.mkdir()
-        if path.is_dir():
-            shutil.copytree(path, copy / path.name)
-        else:
-            for beside in path.parent.glob(path.stem + ".*"):
-                shutil.copyfile(beside, copy / beside.name)
-        case.read(copy / path.name)
+    for path in case.seeds:  # what reading imports and compiles must be there before the limit
+        fuzzing.warm(case, path, place / "warm")
     return lambda number: fuzzing.attempt(case, number, place)
 
 
@@ -174,26 +224,26 @@ def page(counts):
     rows, escapes = [], []
     for name, entry in counts.items():
         escaped = sum(one["count"] for one in entry["escapes"].values())
-        rows.append(f"| {name} | {entry['inputs']:,} | {entry['refused']:,} | {escaped} | {entry['seconds']:.0f} |")
+        figures = f"{entry['inputs']:,} | {entry['refused']:,} | {escaped} | {entry['seconds']:.0f}"
+        rows.append(f"| {name} | {figures} | {', '.join(entry['commits'])} |")
         escapes += [f"- {name}: {where['first']} ({where['count']})" for where in entry["escapes"].values()]
-    total = sum(entry["inputs"] for entry in counts.values())
-    return TEXT.format(total=total, rows="\n".join(rows), escapes="\n".join(escapes) or "none")
+    total, refused = (sum(entry[key] for entry in counts.values()) for key in ("inputs", "refused"))
+    return TEXT.format(total=total, refused=refused, rows="\n".join(rows), escapes="\n".join(escapes) or "none.")
 
 
 TEXT = """# Hostile input
 
-    python benchmarks/fuzz.py --write     # what is mutated and what is allowed stands at the top of that file
+    python benchmarks/fuzz.py             # goes on where fuzz.json stopped; what is mutated and allowed stands at its top
+    python benchmarks/fuzz.py --write     # makes this page from fuzz.json
 
-{total:,} inputs. Refused: answered by a RobustRLError (a command line by exit code 1 or 2); the rest was read, as a file with a
-changed number may be. Seconds of wall clock, x86_64, one thread beside other work.
+{total:,} inputs, of which {refused:,} were refused: answered by a RobustRLError (a command line by exit code 1 or 2). The rest
+was read, as a file with a changed number may be. Seconds of wall clock, x86_64, one thread beside other work.
 
-| reader | inputs | refused | escapes | s |
-|---|---|---|---|---|
+| reader | inputs | refused | escapes | s | commits |
+|---|---|---|---|---|---|
 {rows}
 
-Escapes:
-
-{escapes}
+Escapes: {escapes}
 """
 
 

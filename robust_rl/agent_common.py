@@ -174,10 +174,41 @@ def describe_spaces(agent: Any) -> dict[str, Any]:
 
 
 def restore_spaces(agent: Any, metadata: dict[str, Any]) -> None:
-    """Inverse of :func:`describe_spaces`."""
-    agent.env_id, agent.env_kwargs = metadata["env_id"], metadata["env_kwargs"]
+    """Inverse of :func:`describe_spaces`.
+
+    Raises
+    ------
+    ValueError
+        If the file says what can't be a space or an environment. An id that names a module is none: making it would run the
+        module, and an environment's own id, which :func:`describe_spaces` writes, has no module in it.
+    """
+    agent.env_id, agent.env_kwargs = metadata["env_id"], dict(metadata["env_kwargs"])
+    if agent.env_id is not None and (not isinstance(agent.env_id, str) or ":" in agent.env_id):
+        raise ValueError(
+            f"{agent.env_id!r} is no id of a registered environment; a policy's file may not name a module to import"
+        )
     agent.observation_space = policy_file.space_from_description(metadata["observation_space"])
     agent.action_space = policy_file.space_from_description(metadata["action_space"])
+
+
+def check_policy(agent: Any, policy: NDArray[Any], horizon: int | None = None) -> None:
+    """Make sure that :func:`act` finds an action for every observation of an agent that was read from a file.
+
+    Raises
+    ------
+    ValueError
+        If the policy is neither actions (S,) nor probabilities (S, A), by stage if there is a horizon, or lacks states;
+        :func:`robust_rl.policy_file.reading` names the file.
+    """
+    states, actions = envs.state_count(agent.observation_space), envs.state_count(agent.action_space)
+    table = policy[None] if horizon is None else policy
+    if table.ndim == 2:
+        sound = table.dtype.kind in "iu" and bool(np.all((table >= 0) & (table < actions)))
+    else:
+        sound = table.ndim == 3 and table.shape[2] == actions and table.dtype.kind == "f" and bool(np.all(table >= 0))
+        sound = sound and bool(np.all(np.isfinite(table).all(axis=2) & (table.sum(axis=2) > 0)))
+    if not sound or len(table) != (horizon or 1) or table.shape[1] < states:
+        raise ValueError(f"the policy, of shape {policy.shape}, is none for {agent.observation_space} and {agent.action_space}")
 
 
 def _checked(indices: NDArray[Any], states: int) -> NDArray[Any]:

@@ -202,6 +202,7 @@ class RobustVI(agent_common.Agent):
             model = policy_file.unpack_model(arrays, metadata)
             agent = cls(model, solution.uncertainty, discount=solution.discount, horizon=solution.horizon, tol=metadata["tol"])
             agent_common.restore_spaces(agent, metadata)
+            agent_common.check_policy(agent, solution.policy, solution.horizon)
             agent._solution = solution
         return agent
 

@@ -277,7 +277,8 @@ def from_minari(dataset_id: str) -> OfflineDataset:
             f"no Minari data set {dataset_id!r} on this machine (local ones: {known}); "
             f"fetch it yourself first: minari download {dataset_id}"
         )
-    return from_episodes(minari.load_dataset(dataset_id, download=False).iterate_episodes())
+    with sound(dataset_id, "Minari data set"):
+        return from_episodes(minari.load_dataset(dataset_id, download=False).iterate_episodes())
 
 
 def collect(env: str | gymnasium.Env, policy: Any, episodes: int, seed: int = 0, *, horizon: int | None = None) -> OfflineDataset:

@@ -92,11 +92,41 @@ def sound(path: object, what: str) -> Iterator[None]:
         yield
     except RobustRLError:
         raise
-    except KeyError as error:
-        raise FileFormatError(f"{path} is no sound {what}: {error} is missing") from error
-    except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise FileFormatError(f"{path} is no sound {what}: {reason}") from error
+    except BaseException as error:
+        raise FileFormatError(f"{path} is no sound {what}: {_fault(error)}") from error
+
+
+@contextmanager
+def loadable(name: object, what: str) -> Iterator[None]:
+    """Inside the block a model is loaded by name: whatever another library raises there means that the name is of none.
+
+    Raises
+    ------
+    InvalidArgumentError
+        In place of any exception but those of the library; the message has ``name``, ``what`` it should be, and the reason.
+
+    Examples
+    --------
+    >>> with loadable("no/such/folder", "a language model"):
+    ...     raise OSError("there is no config.json")
+    Traceback (most recent call last):
+    robust_rl.errors.InvalidArgumentError: cannot load no/such/folder as a language model: there is no config.json
+    """
+    try:
+        yield
+    except RobustRLError:
+        raise
+    except BaseException as error:
+        raise InvalidArgumentError(f"cannot load {name} as {what}: {_fault(error)}") from error
+
+
+def _fault(error: BaseException) -> str:
+    """Return in one line what is wrong with a file; raise again what is nobody's fault, such as Ctrl-C."""
+    # what a parser written in Rust panics with derives from BaseException alone
+    if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+        raise error
+    said = f"{error} is missing" if isinstance(error, KeyError) else " ".join(str(error).split())[:500]
+    return said or type(error).__name__
 
 
 def nearest(name: str, known: "list[str] | tuple[str, ...]") -> str:

@@ -186,6 +186,8 @@ class DRNVI(agent_common.Agent):
                 selection=solution.selection,
                 seed=metadata.get("seed", 0),
             )
+            shape = (agent.horizon, model.num_states, *model.num_actions)
+            policy_file.check_array({"policy": solution.policy}, "policy", shape)
             agent.samples, agent._solution = metadata.get("samples"), solution
         return agent
 

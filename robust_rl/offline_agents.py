@@ -184,7 +184,8 @@ class DROP(agent_common.Agent):
         """
         with policy_file.reading(path, cls.__name__) as (arrays, metadata):
             solution = _unpack(arrays, metadata)
-            shape = tuple(metadata["observation_shape"])
+            shape = tuple(int(size) for size in metadata["observation_shape"])
+            _try(solution, shape)
         agent = cls.__new__(cls)
         agent.uncertainty, agent.horizon, agent.observation_shape = solution.problem.uncertainty, solution.problem.horizon, shape
         agent.solver, agent._solution = None, solution
@@ -214,6 +215,16 @@ def _describe_features(features: FeatureMap) -> dict[str, Any]:
     if MAPS.get(name) is not type(features):
         raise InvalidArgumentError(f"a policy with features {name} can't be saved; use one of {', '.join(MAPS)}")
     return describe(features)
+
+
+def _try(solution: LinearSolution, shape: tuple[int, ...]) -> None:
+    """Ask for the actions of a policy that was read, in every state or in one, as its features may not fit its weights."""
+    features, weights = solution.problem.features, solution.weights
+    policy_file.check_array({"weights": weights}, "weights", (solution.problem.horizon, features.dimension))
+    states = features.every_state()
+    values = features.action_values(np.zeros((1, *shape), dtype=int) if states is None else states, weights[0])
+    if values.ndim != 2 or values.shape[1] != features.num_actions:
+        raise ValueError(f"the features give values of shape {values.shape} for {features.num_actions} actions")
 
 
 def _unpack(arrays: dict[str, Any], metadata: dict[str, Any]) -> LinearSolution:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
+from numpy.typing import NDArray
 from scipy import sparse
 
 from robust_rl.errors import FileFormatError, InvalidArgumentError, sound
@@ -48,6 +49,22 @@ def reading(path: str | Path, agent: str) -> Iterator[tuple[dict[str, Any], dict
         raise FileFormatError(f"{source} holds a {metadata.get('agent')}, not a {agent}")
     with sound(source, f"policy of {agent}"):
         yield arrays, metadata
+
+
+def check_array(arrays: Mapping[str, Any], name: str, shape: tuple[int, ...], kinds: str = "f") -> NDArray[Any]:
+    """Return an array of a policy file, without nan.
+
+    A file is read long before its policy acts, so what acting would stumble over is refused here.
+
+    Raises
+    ------
+    ValueError
+        If it has another shape or kind of type (as in ``dtype.kind``), or holds nan; :func:`reading` names the file.
+    """
+    array: NDArray[Any] = arrays[name]
+    if array.shape != shape or array.dtype.kind not in kinds or np.isnan(array).any():
+        raise ValueError(f"{name} is no array of {shape} numbers, but one of {array.shape}, {array.dtype}, or has nan in it")
+    return array
 
 
 def pack_model(model: TabularMDP) -> tuple[dict[str, Any], dict[str, Any]]:

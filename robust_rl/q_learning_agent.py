@@ -177,6 +177,9 @@ class RobustQLearning(agent_common.Agent):
             agent._solution = LearnedValues.from_arrays(arrays, metadata)
             agent.uncertainty, agent.discount = agent._solution.uncertainty, agent._solution.discount
             agent_common.restore_spaces(agent, metadata)
+            shape = (len(arrays["terminal"]), envs.state_count(agent.action_space))
+            policy_file.check_array(arrays, "action_values", shape)
+            agent_common.check_policy(agent, agent._solution.policy)
         return agent
 
 

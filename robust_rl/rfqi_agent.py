@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from robust_rl import agent_common, policy_file
@@ -190,14 +191,30 @@ def _pack_layers(name: str, layers: Layers) -> dict[str, Any]:
 def _unpack(arrays: dict[str, Any], metadata: dict[str, Any]) -> RFQISolution:
     """Return the solution of a policy file."""
     uncertainty = from_description(metadata["set"], unpack_arguments(metadata["set_arguments"], arrays))
-    low, high = metadata["reward_bounds"]
-    encoder = Encoder(tuple(metadata["observation_shape"]), metadata["num_states"], arrays["mean"], arrays["spread"])
+    low, high = map(float, metadata["reward_bounds"])
+    shape = tuple(int(size) for size in metadata["observation_shape"])
+    encoder = Encoder(shape, metadata["num_states"], arrays["mean"], arrays["spread"])
     problem = RFQIProblem(
-        encoder, metadata["num_actions"], uncertainty, float(getattr(uncertainty, "radius", 0.0)), metadata["discount"],
+        encoder, metadata["num_actions"], uncertainty, float(getattr(uncertainty, "radius", 0.0)), float(metadata["discount"]),
         (low, high), metadata["v_min"], arrays.get("states"), metadata["ends"],
     )  # fmt: skip
     layers = {
         name: [(arrays[f"{name}.{j}.w"], arrays.get(f"{name}.{j}.b")) for j in range(metadata["layers"][name])]
         for name in NETWORKS
     }
-    return RFQISolution(**layers, threshold=metadata["threshold"], problem=problem)
+    solution = RFQISolution(**layers, threshold=float(metadata["threshold"]), problem=problem)
+    _try(solution)
+    return solution
+
+
+def _try(solution: RFQISolution) -> None:
+    """Ask for the action of one observation, as layers that were read may not fit together."""
+    problem = solution.problem
+    encoder = problem.encoder
+    for layers in (solution.q, solution.behaviour):
+        if layers and len(layers[0][0]) != encoder.width:
+            raise ValueError(f"a network reads {len(layers[0][0])} numbers; an observation has {encoder.width}")
+    first = np.zeros((1, *encoder.shape), dtype=float if encoder.num_states is None else int)
+    found = (solution.action_values(first).shape, solution.value(first).shape)
+    if found != ((1, problem.num_actions), (1,)):
+        raise ValueError(f"the network gives values of shape {found[0]} for {problem.num_actions} actions")

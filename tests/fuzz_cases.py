@@ -1,6 +1,5 @@
 """Every reader of files in the library, with valid files for it. Making one imports what it needs."""
 
-import contextlib
 import functools
 import importlib.util
 import json
@@ -87,11 +86,19 @@ def plain_arrays(folder):
 
 
 def read_features(path):
-    for kind in ("aggregation", "table"):
+    read_one(lambda: features.parse(f"aggregation:{path}"), lambda: features.parse(f"table:{path}"))
+
+
+def read_one(*readers):
+    """Try each reader, and raise the last refusal if none reads."""
+    refusals = []
+    for read in readers:
         try:
-            features.parse(f"{kind}:{path}")
-        except RobustRLError:
-            continue
+            read()
+        except RobustRLError as refusal:
+            refusals.append(refusal)
+    if len(refusals) == len(readers):
+        raise refusals[-1]
 
 
 def world():
@@ -154,7 +161,23 @@ def read_policy(path):
 
     name = path.name.partition("-")[0]
     kind = getattr(alignment, name) if name == "VPOBandit" else getattr(rr, name)
-    kind.load(path)
+    act(kind.load(path))
+
+
+def act(agent):
+    """Ask a policy for actions, as someone would who was given it: at observations that it says it takes."""
+    for seed in range(3):
+        agent.predict(observation_of(agent, seed))
+
+
+def observation_of(agent, seed):
+    rng = np.random.default_rng(seed)
+    if hasattr(agent, "agents"):
+        return dict.fromkeys(agent.agents, int(rng.integers(agent.model.num_states)))
+    if hasattr(agent, "observation_shape"):
+        return rng.integers(3, size=agent.observation_shape)
+    agent.observation_space.seed(seed)
+    return agent.observation_space.sample()
 
 
 def networks(folder):
@@ -166,7 +189,7 @@ def networks(folder):
 def read_network(path):
     from robust_rl.rllib import NetworkPolicy
 
-    NetworkPolicy.load(path)
+    act(NetworkPolicy.load(path))
 
 
 def arrays(folder):
@@ -182,22 +205,39 @@ TRAINABLES = (
     "automatic choice", "backward induction", "Q-learning", "Q-learning along episodes", "DROP", "DROP-V", "DR-NVI",
     "zero-sum Shapley iteration", "frontier", "trial of a sweep", "gauss-seidel",
 )  # fmt: skip
-OF_TORCH = ("RFQI", "VPO on a bandit, offline", "VPO on a bandit, online", "VPO on a bandit, bounded", "LESS kernels, two layers")
+OF_TORCH = (
+    "RFQI", "VPO on a bandit, offline", "VPO on a bandit, online", "VPO on a bandit, bounded", "LESS kernels, two layers",
+    "one-layer masked image model", "MATTE on sentences", "concepts, search for covers", "concepts, mixtures of patches",
+    "torch optimiser loop", "denoiser", "DPnP",
+)  # fmt: skip
 
 
 def number_of(name):
     return f"{(*TRAINABLES, *OF_TORCH).index(name):02d}"
 
 
+def factory(name):
+    """Return what makes a trainable afresh."""
+    if name == "denoiser":
+        from tests.extras.denoiser.test_training import tiny
+
+        return tiny
+    if name == "DPnP":
+        from tests.extras.dpnp.test_sampler import LINEAR, prior_in_plane, sampler
+
+        return lambda: sampler(prior_in_plane, LINEAR, (2,), 4, k=6)
+    from tests.test_trainables import TRAINABLES as FACTORIES
+
+    return FACTORIES[name]
+
+
 def runs(names):
     def make(folder):
-        from tests.test_trainables import TRAINABLES as FACTORIES
-
         made = []
         for name in names:
             run = RunDirectory(folder / number_of(name))
             run.start({"a": 1}, seed=0, command="robust-rl x")
-            Trainer(run, max_steps=4, checkpoint_every=2).fit(fresh(FACTORIES[name]))
+            Trainer(run, max_steps=4, checkpoint_every=2).fit(fresh(factory(name)))
             for events in run.path.glob("events.out*"):
                 events.unlink()
             made.append(run.path)
@@ -216,18 +256,16 @@ def walks(folder):
     return [run.path]
 
 
-def fresh(factory):
+def fresh(make):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return factory()
+        return make()
 
 
 @functools.cache
 def _known(name):
     """A trainable that is made once and loaded into again and again: making it takes far longer than reading."""
-    from tests.test_trainables import TRAINABLES as FACTORIES
-
-    return fresh(FACTORIES[name])
+    return fresh(factory(name))
 
 
 def resume(path):
@@ -244,12 +282,15 @@ def look(path):
         warnings.simplefilter("ignore")
         RunDirectory.list(path.parent)
         run = RunDirectory(path)
+        refusals = []
         for ask in (run.read, run.metrics, run.latest_checkpoint, lambda: latest_checkpoint(path / "checkpoints")):
             try:
                 ask()
-            except RobustRLError:
-                continue
+            except RobustRLError as refusal:
+                refusals.append(refusal)
         run.truncate_metrics(2)
+        if refusals:
+            raise refusals[0]
 
 
 def evaluated(folder):
@@ -277,7 +318,7 @@ def evaluate(path):
         options.illustrated, options.print_json = keep
 
 
-# ----------------------------------------------------------------------------------------------------------- language models
+# ----------------------------------------------------------------------------------------------------------- preferences
 
 
 def preferences(folder):
@@ -287,7 +328,7 @@ def preferences(folder):
     talk = [
         {
             "chosen": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}],
-            "rejected": [{"role": "user", "content": "c"}],
+            "rejected": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "c"}],
         }
     ]
     (folder / "talk.jsonl").write_text("".join(json.dumps(row) + "\n" for row in talk * 3))
@@ -304,10 +345,8 @@ def preferences(folder):
 def read_preferences(path):
     from robust_rl.alignment import data, jsonl
 
-    with contextlib.suppress(RobustRLError):
-        data.check_rows(path, data.rows(path), data.PAIR)
-    if path.suffix == ".jsonl":
-        jsonl.read_lines(path)
+    rows = lambda: data.check_rows(path, data.rows(path), data.PAIR)  # noqa: E731
+    read_one(rows, *[lambda: jsonl.read_lines(path)] * (path.suffix == ".jsonl"))
 
 
 def lexicon(folder):
@@ -319,132 +358,6 @@ def read_lexicon(path):
     from robust_rl.alignment.judges import Lexicon
 
     Lexicon.read(path)("a", "good bad")
-
-
-def language_models(folder):
-    from tests.alignment import tiny
-
-    tiny.model().save_pretrained(folder / "lm")
-    tiny.tokenizer().save_pretrained(folder / "lm")
-    return [folder / "lm"]
-
-
-def read_language_model(path):
-    from robust_rl.extras.llm_loading import load_language_model
-
-    load_language_model(str(path))
-
-
-def ggufs(folder):
-    import gguf
-
-    writer = gguf.GGUFWriter(folder / "a.gguf", "llama")
-    for add, value in (
-        ("block_count", 1), ("context_length", 32), ("embedding_length", 32), ("feed_forward_length", 32), ("head_count", 2),
-        ("head_count_kv", 2), ("layer_norm_rms_eps", 1e-5), ("vocab_size", 8),
-    ):  # fmt: skip
-        getattr(writer, f"add_{add}")(value)
-    writer.add_tokenizer_model("gpt2")
-    writer.add_token_list([chr(97 + i) for i in range(8)])
-    writer.add_token_types([1] * 8)
-    writer.add_token_merges(["a b"])
-    rng = np.random.default_rng(0)
-    shapes = {"token_embd": (8, 32), "output_norm": (32,), "output": (8, 32), "blk.0.attn_norm": (32,), "blk.0.ffn_norm": (32,)}
-    shapes |= {
-        f"blk.0.{name}": (32, 32) for name in ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")
-    }
-    for name, shape in shapes.items():
-        writer.add_tensor(f"{name}.weight", rng.normal(size=shape).astype(np.float32))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return [folder / "a.gguf"]
-
-
-def read_gguf(path):
-    from robust_rl.alignment import gguf
-
-    gguf.convert(path, path.parent / "converted")
-
-
-def kernels(folder):
-    from robust_rl.extras.less import LessKernels
-    from tests.extras.tiny_llm import make
-
-    LessKernels.from_config(make("llama").config, rank=2, hidden=4).save(folder / "k.safetensors")
-    return [folder / "k.safetensors"]
-
-
-def read_kernels(path):
-    from robust_rl.extras.less import LessKernels
-
-    LessKernels.load(path)
-
-
-def optimizer_states(folder):
-    from robust_rl.alignment.optimizer_state import save_state
-
-    optimizer = _optimizer()
-    save_state(optimizer, folder / "o.safetensors")
-    return [folder / "o.safetensors"]
-
-
-def _optimizer():
-    import torch
-
-    weights = [torch.nn.Parameter(torch.ones(3)), torch.nn.Parameter(torch.ones(2, 2))]
-    optimizer = torch.optim.AdamW(weights)
-    sum((weight**2).sum() for weight in weights).backward()
-    optimizer.step()
-    return optimizer
-
-
-def read_optimizer_state(path):
-    from robust_rl.alignment.optimizer_state import load_state
-
-    load_state(_optimizer(), path)
-
-
-# ------------------------------------------------------------------------------------------------------------------ pictures
-
-
-def pictures(folder):
-    from PIL import Image
-
-    values = (np.random.default_rng(0).random((8, 8)) * 255).astype(np.uint8)
-    for name in ("a.png", "b.jpg", "c.gif", "d.bmp", "e.tiff", "f.webp", "g.ppm"):
-        Image.fromarray(values).save(folder / name)
-    return sorted(folder.iterdir())
-
-
-def read_picture(path):
-    from robust_rl.extras.dpnp.restoration import read_picture
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        read_picture(path, (1, 8, 8), True)
-
-
-def pipelines(folder):
-    import torch
-    from diffusers import DDPMScheduler, UNet2DModel
-
-    from robust_rl.extras.dpnp import DPnPPipeline
-
-    torch.manual_seed(0)
-    unet = UNet2DModel(
-        sample_size=8, in_channels=1, out_channels=1, layers_per_block=1, block_out_channels=(8, 8), norm_num_groups=4,
-        down_block_types=("DownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "UpBlock2D"),
-    )  # fmt: skip
-    DPnPPipeline(unet.eval(), DDPMScheduler(10)).save_pretrained(folder / "model")
-    return [folder / "model"]
-
-
-def read_pipeline(path):
-    from robust_rl.extras.dpnp.model_folder import load_pipeline
-
-    load_pipeline(path)
 
 
 # --------------------------------------------------------------------------------------------------------------------- cases
@@ -473,17 +386,7 @@ def cases():
         Case("preferences: jsonl, parquet", preferences, read_preferences, (mutate_jsonl,)),
     ]
     if have("torch", "transformers"):
-        found += [
-            Case("runs: checkpoints of torch", runs(OF_TORCH), resume, run),
-            Case("LESS kernels", kernels, read_kernels, tensors),
-            Case("optimizer states", optimizer_states, read_optimizer_state, tensors),
-            Case("language models", language_models, read_language_model, (mutate_json, mutate_safetensors)),
-        ]
-    if have("torch", "transformers", "gguf"):
-        found.append(Case("GGUF", ggufs, read_gguf))
-    if have("torch", "diffusers", "PIL"):
-        found += [
-            Case("pictures", pictures, read_picture),
-            Case("diffusion models", pipelines, read_pipeline, (mutate_json, mutate_safetensors)),
-        ]
+        from tests.fuzz_cases_torch import cases_of_torch
+
+        found += cases_of_torch()
     return {case.name: case for case in found}

@@ -4,13 +4,16 @@ A reader is a function of a path. Its case has valid files to start from, and th
 return an object or raise a RobustRLError; every other exception is an escape, and so is a file that a planted pickle makes.
 """
 
+import contextlib
 import io
 import json
 import os
 import pickle
 import random
+import resource
 import shutil
 import struct
+import tarfile
 import traceback
 import zipfile
 from collections.abc import Callable
@@ -38,7 +41,7 @@ class Planted:
         return (os.mkdir, (self.mark,))
 
 
-@dataclass
+@dataclass(eq=False)
 class Case:
     """A reader, its valid files (made by ``make(folder)``, which returns their paths), and its mutations."""
 
@@ -75,6 +78,14 @@ def mutate_bytes(rng, content, others=()):
         else:
             content[at : at + 4] = struct.pack("<I", rng.getrandbits(32))
     return bytes(content)
+
+
+def mutate_ends(rng, content, others=()):
+    """Change the first or last kilobytes, where formats of pictures and models keep what the rest means."""
+    cut = min(len(content), 2000)
+    if rng.random() < 0.7:
+        return mutate_bytes(rng, content[:cut]) + content[cut:]
+    return content[:-cut] + mutate_bytes(rng, content[-cut:])
 
 
 def mutate_text(rng, content, others=()):
@@ -252,18 +263,41 @@ def mutate_npy(rng, content, others=(), mark=None):
     return npy(mutate_array(rng, np.load(io.BytesIO(content)), mark))
 
 
-def bomb(names, size=3 * 2**30):
-    """A small archive of arrays that unpack to gigabytes of zeros."""
-    header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(header, {"descr": "<f8", "fortran_order": False, "shape": (size // 8,)})
+def mutate_tar(rng, content, others=()):
+    """Change names, contents or headers inside a compressed archive."""
+    import gzip
+
+    plain = bytearray(gzip.decompress(content))
+    kind = rng.randrange(4)
+    if kind == 0:  # a header of 512 bytes stands before every file
+        return gzip.compress(mutate_bytes(rng, bytes(plain[:512])) + bytes(plain[512:]))
+    if kind == 1:
+        return gzip.compress(mutate_bytes(rng, bytes(plain)))
     out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-        for name in names:
-            with archive.open(name + ".npy", "w", force_zip64=True) as member:
-                member.write(header.getvalue())
-                block = bytes(2**24)
-                for _ in range(size // 2**24):
-                    member.write(block)
+    with tarfile.open(fileobj=io.BytesIO(plain)) as archive, tarfile.open(fileobj=out, mode="w:gz") as other:
+        for member in archive.getmembers():
+            data = archive.extractfile(member).read()
+            if kind == 2:
+                data = mutate_tar(rng, data) if member.name.endswith(".gz") else mutate_text(rng, data)
+            else:
+                member.type = rng.choice((tarfile.REGTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE))
+                member.linkname = rng.choice(("/etc/passwd", member.name, "../x"))
+            member.size = len(data)
+            other.addfile(member, io.BytesIO(data))
+    return out.getvalue()
+
+
+def mutate_weights(rng, content, others=(), mark=None):
+    """Put a pickle where torch's pickled weights are, in the archive that they are kept in or bare."""
+    if rng.random() < 0.5:
+        return mutate_bytes(rng, content)
+    planted = pickle.dumps(Planted(mark), protocol=2)
+    if rng.random() < 0.5:
+        return planted
+    out = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(out, "w") as new:
+        for entry in old.infolist():
+            new.writestr(entry.filename, planted if entry.filename.endswith(".pkl") else old.read(entry))
     return out.getvalue()
 
 
@@ -335,9 +369,8 @@ def write_mutant(rng, case, folder, mark):
         changed = rng.choice(files)
     else:
         shutil.copyfile(seed, target)
-        for beside in seed.parent.glob(seed.stem + ".*"):
-            if beside != seed and beside.is_file():
-                shutil.copyfile(beside, folder / beside.name)
+        for beside in belonging(seed):
+            shutil.copyfile(beside, folder / beside.name)
         changed = rng.choice([target, target, *(path for path in folder.iterdir() if path.is_file())])
     content = changed.read_bytes()
     others = [path.read_bytes() for path in case.seeds if path.is_file()]
@@ -355,7 +388,7 @@ def write_mutant(rng, case, folder, mark):
         try:
             changed.write_bytes(call(mutation, rng, content, others, mark))
             done = mutation.__name__
-        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):  # what can't even be written
+        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, tarfile.TarError):  # can't be written
             changed.write_bytes(mutate_bytes(rng, content, others))
             done = "mutate_bytes"
     else:
@@ -365,17 +398,24 @@ def write_mutant(rng, case, folder, mark):
     return target, f"{done} of {changed.name}"
 
 
+def belonging(seed):
+    """Return the files that a file is read with: those of its name, and the preferences that a configuration names."""
+    beside = [path for path in seed.parent.glob(seed.stem + ".*") if path != seed and path.is_file()]
+    return [*beside, seed.parent / "pairs.jsonl"] if seed.suffix == ".yaml" else beside
+
+
 def call(mutation, rng, content, others, mark):
-    takes_mark = mutation in (mutate_npz, mutate_npy, mutate_safetensors)
+    takes_mark = mutation in (mutate_npz, mutate_npy, mutate_safetensors, mutate_weights)
     return mutation(rng, content, others, mark) if takes_mark else mutation(rng, content, others)
 
 
 def applies(mutation, path):
     wanted = {
         mutate_npz: (".npz",), mutate_npy: (".npy",), mutate_safetensors: (".safetensors",), mutate_json: (".json",),
-        mutate_jsonl: (".jsonl",),
+        mutate_jsonl: (".jsonl",), mutate_tar: (".gz",), mutate_weights: (".bin",),
+        mutate_ends: (".png", ".jpg", ".gif", ".bmp", ".tiff", ".webp", ".ppm", ".gguf", ".parquet"),
     }.get(mutation)  # fmt: skip
-    return path.suffix in wanted if wanted else path.suffix not in (".npz", ".npy", ".safetensors", ".parquet", ".png", ".gguf")
+    return path.suffix in wanted if wanted else path.suffix not in (".npz", ".npy", ".safetensors", ".parquet", ".gz", ".bin")
 
 
 def in_place_of(rng, path, folder):
@@ -412,18 +452,44 @@ def reseal(target, rng):
                 continue
 
 
+def warm(case, path, place):
+    """Read a valid file, with what lies beside it, in a place of its own."""
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir()
+    if path.is_dir():
+        shutil.copytree(path, place / path.name)
+    else:
+        for file in (path, *belonging(path)):
+            shutil.copyfile(file, place / file.name)
+    with contextlib.suppress(RobustRLError) if path.name in ("pickled", "code") else contextlib.nullcontext():
+        case.read(place / path.name)
+
+
 def attempt(case, number, scratch):
     """Try input ``number`` of a case; return what was done to it, the escape or None, and whether it was refused."""
     rng = random.Random(f"{case.name}|{number}")
     folder, mark = scratch / "input", scratch / "mark"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
+    os.environ["FUZZ_MARK"] = str(mark)  # for code that a file brings along
     path, done = write_mutant(rng, case, folder, mark)
     escape, refused = outcome(lambda: case.read(path))
     if mark.exists():
         mark.rmdir()
-        escape = "a pickle was executed"
+        escape = "code of the file was executed"
     return done, escape, refused
+
+
+@contextlib.contextmanager
+def one_gigabyte_more():
+    """Limit this process to what it has and a gigabyte."""
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (size + 2**30, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 def outcome(job):
@@ -433,6 +499,10 @@ def outcome(job):
     except RobustRLError:
         return None, True
     except Exception as error:
+        return describe(error), False
+    except BaseException as error:  # what a parser in Rust panics with; the harness's own limits go on
+        if type(error).__name__ != "PanicException":
+            raise
         return describe(error), False
     return None, False
 

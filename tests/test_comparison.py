@@ -81,6 +81,8 @@ def test_nothing_to_compare_is_said(tmp_path):
 
 
 def test_command_lists_and_writes(folder, command):
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("jinja2")
     code, shown, said = command("runs", str(folder), "--metric", "gap", "--json", "--page", "all.html")
     assert code == 0
     assert [record["gap"] for record in json.loads(shown)] == [0.5, 0.25, None]

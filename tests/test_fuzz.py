@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 import robust_rl as rr
-from robust_rl import datasets, features
-from robust_rl.errors import FileFormatError
+from robust_rl import datasets, features, formats
+from robust_rl.errors import FileFormatError, loadable, sound
 from robust_rl.models import TabularMDP
 from robust_rl.models.npz import read_array, read_arrays
 from robust_rl.training import RunDirectory, Trainer, load_arrays, save_arrays
 from robust_rl.training.checkpoints import write_checkpoint
-from tests import fuzz_cases, fuzzing
+from tests import fuzz_bombs, fuzz_cases, fuzzing
 from tests.training.toys import RandomWalk
 from tests.worlds import random_model
 
@@ -125,9 +125,179 @@ def test_a_policy_with_something_else_in_its_metadata_is_refused(name, value, tm
         rr.RobustVI.load(path)
 
 
+def test_a_run_whose_metrics_are_a_folder_is_listed_without_steps(tmp_path):
+    run = RunDirectory(tmp_path / "run")
+    run.start()
+    (run.path / "metrics.jsonl").unlink(missing_ok=True)
+    (run.path / "metrics.jsonl").mkdir()
+    assert [found.step for found in RunDirectory.list(tmp_path)] == [None]
+    with pytest.raises(FileFormatError, match=r"cannot read .*metrics\.jsonl"):
+        run.metrics()
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("RobustVI", {"policy": np.array([0, 1, 2, 0, 9])}),
+        ("RobustVI", {"policy": np.array([0, 1])}),
+        ("DROP", {"weights": np.zeros((5, 3))}),
+        ("DRNVI", {"policy": np.ones((3, 2, 2))}),
+        ("RobustQLearning", {"action_values": np.full((16, 4), np.nan)}),
+        ("VPOBandit", {"logits": np.zeros((1, 0))}),
+        ("RFQI", {"q.0.w": np.zeros((3, 4), "f4")}),
+        ("RFQI", {"q.1.b": np.zeros(0, "f4")}),
+    ],
+)
+def test_a_policy_that_could_not_act_is_refused_when_it_is_read(name, change, policies):
+    path = next(path for path in policies if path.name.startswith(f"{name}-"))
+    arrays, metadata = load_arrays(path, format="robust-rl policy")
+    assert change.keys() <= arrays.keys()
+    changed = path.with_name(f"{name}-changed.safetensors")
+    save_arrays(changed, arrays | change, metadata, format="robust-rl policy")
+    with pytest.raises(FileFormatError, match="no sound policy"):
+        fuzz_cases.read_policy(changed)
+
+
+def test_a_policy_that_names_a_module_is_refused_before_it_is_imported(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "evil.py").write_text(f"import os\nos.mkdir({str(tmp_path / 'mark')!r})\n")
+    path = rr.RobustVI(random_model(1), rr.KL(0.1), discount=0.5).learn().save(tmp_path / "policy")
+    arrays, metadata = load_arrays(path, format="robust-rl policy")
+    save_arrays(path, arrays, metadata | {"env_id": "evil:World-v0"}, format="robust-rl policy")
+    with pytest.raises(FileFormatError, match="'evil:World-v0' is no id of a registered environment"):
+        rr.RobustVI.load(path).nominal()
+    assert not (tmp_path / "mark").exists()
+
+
+@pytest.fixture(scope="module")
+def policies(tmp_path_factory):
+    pytest.importorskip("torch")
+    return fuzz_cases.agents(tmp_path_factory.mktemp("policies"))
+
+
 def test_a_sealed_checkpoint_of_something_else_is_refused(tmp_path):
     Trainer(tmp_path / "run", max_steps=2).fit(RandomWalk())
     with write_checkpoint(tmp_path / "run/checkpoints", 3) as directory:
         (directory / "trainer.json").write_text(json.dumps({"version": 1, "step": 3, "callbacks": {}}))
     with pytest.raises(FileFormatError, match="step_000003"):
         Trainer(tmp_path / "run", max_steps=4).fit(RandomWalk())
+
+
+BOMBS = [
+    "a model",
+    "a model that claims to be small",
+    "a text in an archive",
+    "archives in archives",
+    "a table that is compressed",
+]
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_small_file_that_unpacks_to_no_end_is_refused(name, tmp_path):
+    known = fuzz_bombs.bombs()
+    if name not in known:
+        pytest.skip("the reader's packages are not installed")
+    write, case = known[name]
+    path = write(tmp_path)
+    assert path.stat().st_size < 2**27
+    with fuzzing.one_gigabyte_more():
+        assert fuzzing.outcome(lambda: case.read(path)) == (None, True)
+
+
+def test_a_parser_s_panic_is_the_file_s_fault_and_ctrl_c_is_not():
+    class PanicException(BaseException):
+        """As those of Rust, which derive from no Exception."""
+
+    with pytest.raises(FileFormatError, match="x is no sound tokenizer: range end"), sound("x", "tokenizer"):
+        raise PanicException("range end\nindex 2")
+    for context in (sound("x", "tokenizer"), loadable("x", "a tokenizer")):
+        with pytest.raises(KeyboardInterrupt), context:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("name", "reader"),
+    [("pickled", "language models"), ("code", "language models"), ("code", "reward models"), ("code", "MATTE: encoder-decoders")],
+)
+def test_pickled_weights_and_code_that_comes_with_a_model_are_refused_and_never_run(name, reader, tmp_path, monkeypatch):
+    case = fuzz_cases.cases().get(reader)
+    if case is None:
+        pytest.skip("the reader's packages are not installed")
+    monkeypatch.setenv("FUZZ_MARK", str(tmp_path / "mark"))
+    case.make(tmp_path)
+    with pytest.raises(rr.errors.InvalidArgumentError, match="cannot load"):
+        case.read(tmp_path / name)
+    assert not (tmp_path / "mark").exists()
+
+
+def test_a_network_whose_layers_do_not_fit_is_refused(tmp_path):
+    from robust_rl.rllib import NetworkPolicy
+    from tests.rllib.test_network_policy import POLICIES
+
+    path = next(iter(POLICIES.values())).save(tmp_path / "policy")
+    arrays, metadata = load_arrays(path, format="robust-rl policy")
+    for part in ("weight", "bias"):
+        save_arrays(path, arrays | {f"layer.0.{part}": arrays[f"layer.0.{part}"][:-1]}, metadata, format="robust-rl policy")
+        with pytest.raises(FileFormatError, match="no sound policy"):
+            NetworkPolicy.load(path)
+
+
+@pytest.mark.parametrize(
+    ("part", "value"), [("domains", 3), ("config", {"c_dim": "x"}), ("words", [1]), ("style.positive", np.ones(3))]
+)
+def test_a_model_of_matte_with_something_else_in_it_is_refused(part, value, tmp_path):
+    pytest.importorskip("zuko")
+    from robust_rl.extras.matte import TextMatte
+    from tests.fuzz_cases_torch import restyling_models
+
+    (path,) = restyling_models(tmp_path)
+    arrays, metadata = load_arrays(path, format="robust-rl matte")
+    (arrays if part in arrays else metadata)[part] = value
+    save_arrays(path, arrays, metadata, format="robust-rl matte")
+    with pytest.raises(rr.errors.RobustRLError):
+        TextMatte.load(path)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("beta: *x", "alias"), ("a: [", "cannot load"), ("\x00", "cannot load"), ("- 3", "YAML mapping"), ("3", "YAML mapping"),
+        (None, "cannot load"), ("", "needs a YAML file"),
+    ],
+)  # fmt: skip
+def test_a_configuration_that_is_none_is_refused(given, message, tmp_path):
+    pytest.importorskip("trl")
+    from robust_rl.alignment import vpo
+
+    path = tmp_path / "vpo.yaml"
+    if given is not None:
+        path.write_text(f"vpo_alpha: &x 1\n{given}" if "*" in given else given)
+    with pytest.raises(rr.errors.InvalidArgumentError, match=message):
+        vpo.main(["--config", str(path)] if given != "" else ["--config"])
+
+
+def test_a_conversation_without_a_beginning_is_refused():
+    pytest.importorskip("trl")
+    from robust_rl.alignment.data import PAIR, check_rows
+
+    row = {"chosen": [{"role": "user", "content": "a"}], "rejected": [{"role": "user", "content": "b"}]}
+    with pytest.raises(rr.errors.InvalidArgumentError, match="row 1 has no prompt"):
+        check_rows("pairs.jsonl", iter([row]), PAIR)
+    assert check_rows("pairs.jsonl", iter([row | {"prompt": [{"role": "user", "content": "c"}]}]), PAIR) == 1
+
+
+def test_preferences_that_are_more_rows_than_bytes_are_refused(tmp_path):
+    pytest.importorskip("trl")
+    from robust_rl.alignment.data import rows
+
+    path = fuzz_bombs.parquet({"prompt": "a", "chosen": "b", "rejected": "c"}, 2**20)(tmp_path)
+    with pytest.raises(FileFormatError, match="1048576 rows in fewer bytes"):
+        next(rows(path))
+
+
+def test_a_table_that_unpacks_to_more_than_there_is_is_refused(tmp_path, monkeypatch):
+    pytest.importorskip("pyarrow")
+    path = fuzz_bombs.parquet({"state": 0, "action": 0, "next_state": 0, "probability": 1.0}, 2**20)(tmp_path)
+    monkeypatch.setattr("robust_rl.models.memory.available_memory", lambda: 30e6)
+    with pytest.raises(rr.errors.InvalidModelError, match=r"unpacked, would take 33\.6 MB, and 30 MB are available"):
+        formats.read_table(path)

@@ -9,7 +9,7 @@ import gymnasium
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from robust_rl import agent_common, policy_file
+from robust_rl import agent_common, envs, policy_file
 from robust_rl.alignment.bandit_checks import Calibration, Optimiser, Schedule
 from robust_rl.alignment.bandit_learner import BanditLearner
 from robust_rl.alignment.loss import Mode
@@ -174,6 +174,9 @@ class VPOBandit(agent_common.Agent):
             agent.logits, agent.reference = arrays["logits"], arrays["reference"]
             agent.mode, agent.alpha, agent.beta = (metadata[name] for name in ("mode", "alpha", "beta"))
             agent_common.restore_spaces(agent, metadata)
+            for name in ("logits", "reference"):
+                policy_file.check_array(arrays, name, (len(agent.logits), envs.state_count(agent.action_space)))
+            agent_common.check_policy(agent, agent.policy)
         return agent
 
     def _learning(self) -> BanditLearner:

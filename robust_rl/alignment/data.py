@@ -104,6 +104,9 @@ def check_rows(source: Any, entries: Iterator[Mapping[str, Any]], required: Sequ
         kinds = {column: _kind(where, column, row[column]) for column in (*required, "prompt") if column in row}
         if len(set(kinds.values())) > 1:
             raise InvalidArgumentError(f"{where} mixes text and messages: {', '.join(f'{c} {k}' for c, k in kinds.items())}")
+        talks = [row[column] for column in required if kinds[column] == "messages"]
+        if len(talks) > 1 and not row.get("prompt") and any(talk[0] != talks[0][0] for talk in talks):
+            raise InvalidArgumentError(f"{where} has no prompt, and {' and '.join(required)} don't begin with the same message")
     if count == 0:
         raise InvalidArgumentError(f"{source} has no rows")
     return count
@@ -186,7 +189,10 @@ def _parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
     import pyarrow.parquet
 
     with sound(path, "table"):
-        for batch in pyarrow.parquet.ParquetFile(path).iter_batches(batch_size=1000):
+        table = pyarrow.parquet.ParquetFile(path)
+        if table.metadata.num_rows > path.stat().st_size:  # equal rows pack to next to nothing, and would fill the disk unpacked
+            raise FileFormatError(f"{path} has {table.metadata.num_rows} rows in fewer bytes: they can't all be different")
+        for batch in table.iter_batches(batch_size=1000):
             yield from batch.to_pylist()
 
 

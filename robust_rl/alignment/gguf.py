@@ -14,7 +14,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from robust_rl.errors import FileFormatError, MissingDependencyError, RobustRLError
+from robust_rl.errors import FileFormatError, MissingDependencyError, RobustRLError, sound
 from robust_rl.training.optional import require
 
 
@@ -43,16 +43,14 @@ def convert(source: str | Path, folder: str | Path) -> Path:
     require("gguf", "gguf")
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    try:
+    with sound(source, "GGUF file of a model"):
         loaded = AutoModelForCausalLM.from_pretrained(str(source.parent), gguf_file=source.name, dtype="float32")
         tokenizer = AutoTokenizer.from_pretrained(str(source.parent), gguf_file=source.name)
-    except Exception as error:  # the reader of a broken file fails in any way
-        raise FileFormatError(f"cannot read {source} as a model: {error}") from error
-    if hasattr(loaded.config, "quantization_config"):
-        del loaded.config.quantization_config  # the weights are plain by now, and a marked model refuses to be saved
-    model = AutoModelForCausalLM.from_config(loaded.config, dtype="float32")
-    model.load_state_dict(loaded.state_dict())
-    model.generation_config = loaded.generation_config
+        if hasattr(loaded.config, "quantization_config"):
+            del loaded.config.quantization_config  # the weights are plain by now, and a marked model refuses to be saved
+        model = AutoModelForCausalLM.from_config(loaded.config, dtype="float32")
+        model.load_state_dict(loaded.state_dict())
+        model.generation_config = loaded.generation_config
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     try:
         model.save_pretrained(temporary)

@@ -22,7 +22,7 @@ from typing import Any, Self
 import numpy as np
 
 from robust_rl.envs.preferences import bradley_terry
-from robust_rl.errors import FileFormatError, InvalidArgumentError, JudgeError
+from robust_rl.errors import FileFormatError, InvalidArgumentError, JudgeError, loadable
 
 Reward = Callable[[str, str], float]
 Judge = Callable[[str, str, str, np.random.Generator], bool]
@@ -119,7 +119,8 @@ class RewardModel:
     Parameters
     ----------
     model
-        Its name, path, or the model itself.
+        Its name, path, or the model itself. By name, weights are read from safetensors alone, and no code that comes with them is
+        run.
     tokenizer
         Its tokenizer; None loads the one beside it.
     device
@@ -134,11 +135,15 @@ class RewardModel:
     def __init__(self, model: Any, tokenizer: Any = None, device: str = "cpu") -> None:
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-        self.tokenizer = AutoTokenizer.from_pretrained(model) if tokenizer is None else tokenizer
-        loaded = AutoModelForSequenceClassification.from_pretrained(model, num_labels=1) if isinstance(model, str) else model
-        if loaded.config.num_labels != 1:
-            raise InvalidArgumentError(f"the reward model has {loaded.config.num_labels} outputs; a reward is one")
-        self.model = loaded.to(device).eval()
+        with loadable(model, "a reward model"):
+            plain = {"trust_remote_code": False}
+            self.tokenizer = AutoTokenizer.from_pretrained(model, **plain) if tokenizer is None else tokenizer
+            if isinstance(model, str):
+                kind = AutoModelForSequenceClassification
+                model = kind.from_pretrained(model, num_labels=1, use_safetensors=True, **plain)
+        if model.config.num_labels != 1:
+            raise InvalidArgumentError(f"the reward model has {model.config.num_labels} outputs; a reward is one")
+        self.model = model.to(device).eval()
 
     def __call__(self, prompt: str, response: str) -> float:
         """Return the reward: by the tokenizer's chat template if it has one, else of prompt and response joined."""

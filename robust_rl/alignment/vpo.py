@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from robust_rl.alignment import data
 from robust_rl.alignment.launch import check_known, guarded, launch, no_telemetry, without
-from robust_rl.errors import InvalidArgumentError, MissingDependencyError
+from robust_rl.errors import InvalidArgumentError, MissingDependencyError, RobustRLError, loadable
 from robust_rl.training import RunDirectory, write_json
 from robust_rl.training.optional import require
 
@@ -63,18 +63,17 @@ def run_command(
     """Parse ``arguments``; call ``then`` in this process, or check them and launch ``module`` under accelerate."""
     no_telemetry()
     require("trl", "robust-rl[alignment]")
+    check_config(arguments)
     parse = make_parser()
     try:
         *parsed, from_file, left = parse.parse_args_and_config(
             list(arguments), return_remaining_strings=True, separate_remaining_strings=True
         )
-    except FileNotFoundError as error:
-        raise InvalidArgumentError(f"cannot read {error.filename}: no such file") from error
     except InvalidArgumentError:
         raise
-    except ValueError as error:  # an option that TRL, transformers or the YAML's reader refuses
+    except Exception as error:  # of any kind: TRL, transformers and what they hand values to refuse an option
         hint = "; on a CPU give --bf16 false" if "bf16" in str(error) else ""
-        raise InvalidArgumentError(f"{error}{hint}") from error
+        raise InvalidArgumentError(f"{str(error) or type(error).__name__}{hint}") from error
     launcher = parsed[0].use_accelerate
     check_known([*from_file, *left], [flag for action in parse._actions for flag in action.option_strings], launcher)
     if launcher:
@@ -82,6 +81,28 @@ def run_command(
         launch(module, [*from_file, *left], without(arguments, left))
     else:
         then(*parsed)
+
+
+def check_config(arguments: Sequence[str]) -> None:
+    """Read the file of ``--config`` as TRL will: only to say in one line what is wrong with it.
+
+    Raises
+    ------
+    InvalidArgumentError
+        There is none, it is no YAML, or it has an alias: a page of them stands for more than memory holds.
+    """
+    import yaml
+
+    for place, argument in enumerate(arguments):
+        if argument != "--config":
+            continue
+        path = arguments[place + 1] if place + 1 < len(arguments) else None
+        if path is None:
+            raise InvalidArgumentError("--config needs a YAML file of options")
+        with loadable(path, "a YAML file of options"), open(path, "rb") as file:
+            for event in yaml.parse(file, Loader=yaml.SafeLoader):
+                if isinstance(event, yaml.AliasEvent):
+                    raise InvalidArgumentError(f"{path} has an alias, *{event.anchor}; write out what it stands for")
 
 
 def parser() -> Any:
@@ -150,26 +171,9 @@ def load(script: Any, mixture: Any, required: Sequence[str]) -> Any:
 
 def train(script: Any, config: Any, model: Any, mixture: Any) -> None:
     """Train in this process, and leave model, card, metrics and report in ``--output_dir``."""
-    from trl import get_peft_config, get_quantization_config
-
-    from robust_rl.alignment.trainer import VPOTrainer
-
     splits = check(script, config, model, mixture)
-    config.model_init_kwargs = {
-        "revision": model.model_revision,
-        "trust_remote_code": config.trust_remote_code,
-        "attn_implementation": model.attn_implementation,
-        "dtype": model.dtype,
-    } | (config.model_init_kwargs or {})
+    trainer = make_trainer(script, config, model, splits)
     given = splits[script.dataset_train_split]
-    trainer = VPOTrainer(
-        model=model.model_name_or_path,
-        args=config,
-        train_dataset=given,
-        eval_dataset=splits[script.dataset_test_split] if config.eval_strategy != "no" else None,
-        quantization_config=get_quantization_config(model),
-        peft_config=get_peft_config(model),
-    )
     counts = data.figures(trainer, len(given) if hasattr(given, "__len__") else None)
     for line in data.explain(counts):
         trainer.accelerator.print(f"data: {line}")
@@ -183,6 +187,40 @@ def train(script: Any, config: Any, model: Any, mixture: Any) -> None:
     if config.push_to_hub:
         trainer.push_to_hub(dataset_name=hub_name(script))
     trainer.end()
+
+
+def make_trainer(script: Any, config: Any, model: Any, splits: Any) -> VPOTrainer:
+    """Return the trainer, with its model loaded and its data tokenized.
+
+    Raises
+    ------
+    InvalidArgumentError
+        The model can't be loaded, or its chat template or tokenizer refuses the rows.
+    """
+    from trl import get_peft_config, get_quantization_config
+
+    from robust_rl.alignment.trainer import VPOTrainer
+
+    config.model_init_kwargs = {
+        "revision": model.model_revision,
+        "trust_remote_code": config.trust_remote_code,
+        "attn_implementation": model.attn_implementation,
+        "dtype": model.dtype,
+    } | (config.model_init_kwargs or {})
+    try:
+        return VPOTrainer(
+            model=model.model_name_or_path,
+            args=config,
+            train_dataset=splits[script.dataset_train_split],
+            eval_dataset=splits[script.dataset_test_split] if config.eval_strategy != "no" else None,
+            quantization_config=get_quantization_config(model),
+            peft_config=get_peft_config(model),
+        )
+    except RobustRLError:
+        raise
+    except Exception as error:  # of a folder that is no model, of a template that wants other roles ...
+        where = f"{model.model_name_or_path} for {script.dataset_name or 'the mixture'}"
+        raise InvalidArgumentError(f"cannot prepare {where}: {type(error).__name__}: {error}") from error
 
 
 class Recorded:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from robust_rl.errors import InvalidArgumentError
+from robust_rl.errors import loadable
 from robust_rl.training.optional import require
 
 
@@ -14,7 +14,8 @@ def load_language_model(name: str) -> tuple[Any, Any]:
     Parameters
     ----------
     name
-        A folder, or a name on the Hugging Face hub. Code that comes with a model is not run.
+        A folder, or a name on the Hugging Face hub. Code that comes with a model is not run, and its weights are read from
+        safetensors alone.
 
     Raises
     ------
@@ -24,10 +25,9 @@ def load_language_model(name: str) -> tuple[Any, Any]:
         torch or transformers is not installed.
     """
     torch, transformers = require("torch", "robust-rl[llm]"), require("transformers", "robust-rl[llm]")
-    try:
+    with loadable(name, "a language model"):
         tokenizer = transformers.AutoTokenizer.from_pretrained(name, trust_remote_code=False)
-        model = transformers.AutoModelForCausalLM.from_pretrained(name, dtype="auto", trust_remote_code=False)
-    except Exception as error:  # the readers of a broken folder fail in any way
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InvalidArgumentError(f"cannot load {name} as a language model: {reason}") from error
+        model = transformers.AutoModelForCausalLM.from_pretrained(
+            name, dtype="auto", trust_remote_code=False, use_safetensors=True
+        )
     return model.eval().to("cuda" if torch.cuda.is_available() else "cpu"), tokenizer

@@ -13,6 +13,7 @@ from scipy import sparse
 from robust_rl.errors import FileFormatError, InvalidArgumentError, InvalidModelError, MissingDependencyError, sound
 from robust_rl.formats.interval_model import SUM_TOLERANCE
 from robust_rl.models import TabularMDP
+from robust_rl.models.memory import require_memory
 from robust_rl.models.tabular_env import entry_rewards
 
 NAMES = ("state", "action", "next_state", "probability", "reward")
@@ -222,6 +223,8 @@ def _read_parquet(path: Path) -> list[Any]:
     arrow, parquet = _arrow(), _arrow("parquet")
     try:
         names = _chosen(path, parquet.read_schema(path).names)
+        # equal values pack to next to nothing
+        require_memory(8 * len(names) * parquet.read_metadata(path).num_rows, f"{path}, unpacked,", "free some")
         table = parquet.read_table(path, columns=names)
     except (OSError, arrow.ArrowInvalid) as error:
         _unreadable(path, error)

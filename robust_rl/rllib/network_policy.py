@@ -153,7 +153,9 @@ class NetworkPolicy:
         """Return observations as the network reads them, (n, m), and whether it was a single one."""
         given, states = np.asarray(observation), self.num_states
         if states is not None and np.issubdtype(given.dtype, np.integer):
-            single, batch = given.ndim == 0, np.eye(states)[np.atleast_1d(self._states(given, states))]
+            chosen = np.atleast_1d(self._states(given, states))
+            single, batch = given.ndim == 0, np.zeros((len(chosen), states))
+            batch[np.arange(len(chosen)), chosen] = 1
         else:
             shape = self.observation_space.shape or ()
             single = given.shape == shape
@@ -227,7 +229,7 @@ def _unpack(arrays: dict[str, Any], metadata: dict[str, Any]) -> NetworkPolicy:
     if unknown or metadata["head"] not in HEADS:
         raise FileFormatError(f"the file holds a network of unknown parts: {', '.join(sorted(unknown)) or metadata['head']}")
     filtered = "normalisation.mean" in arrays
-    return NetworkPolicy(
+    policy = NetworkPolicy(
         metadata["head"],
         layers,
         _space("observation", metadata["observation_space"], arrays),
@@ -236,3 +238,20 @@ def _unpack(arrays: dict[str, Any], metadata: dict[str, Any]) -> NetworkPolicy:
         arrays.get("log_std"),
         metadata["rescale"],
     )
+    _try(policy)
+    return policy
+
+
+def _try(policy: NetworkPolicy) -> None:
+    """Ask for one action, so that layers that don't fit together show when the file is read, and not when the policy acts."""
+    space, actions = policy.observation_space, policy.action_space
+    first = first_element(space) if isinstance(space, spaces.Discrete) else np.zeros(space.shape or ())
+    outputs = policy._network(policy._inputs(first)[0])
+    if isinstance(actions, spaces.Discrete):
+        wanted = int(actions.n)
+    else:
+        wanted = int(np.prod(actions.shape or ())) * (1 if policy.log_std is not None else 2)
+    if outputs.shape != (1, wanted):
+        raise ValueError(f"the network puts out an array of shape {outputs.shape}; {actions} needs {(1, wanted)}")
+    policy.predict(first)
+    policy.predict(first, deterministic=False)

@@ -89,9 +89,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     FileFormatError
         Another line is not a JSON object with a step; the message names the file and the line.
     """
-    if not path.exists():
-        return []
-    return [_decode(path, number, line) for number, line in _whole_lines(path.read_bytes())]
+    return [_decode(path, number, line) for number, line in _whole_lines(_content(path))]
 
 
 def truncate_metrics(path: Path, step: int) -> None:
@@ -104,9 +102,7 @@ def truncate_metrics(path: Path, step: int) -> None:
     OSError
         The shorter file cannot be written; the longer one is untouched.
     """
-    if not path.exists():
-        return
-    content = path.read_bytes()
+    content = _content(path)
     kept = b"".join(line + b"\n" for number, line in _whole_lines(content) if _decode(path, number, line)["step"] <= step)
     if kept != content:
         atomic_write(path, kept)
@@ -114,16 +110,23 @@ def truncate_metrics(path: Path, step: int) -> None:
 
 def last_step(path: Path) -> int | None:
     """Return the step of the last whole line, or None; reads only the end of the file."""
-    if not path.exists():
-        return None
-    with open(path, "rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(max(0, size - 2**16))
-        lines = file.read().split(b"\n")[:-1]
     try:
+        with open(path, "rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - 2**16))
+            lines = file.read().split(b"\n")[:-1]
         return int(_decode(path, len(lines), lines[-1])["step"]) if lines else None
-    except FileFormatError:
+    except (FileFormatError, OSError):
         return None
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""
+    except OSError as error:  # a folder of that name
+        raise FileFormatError(f"cannot read {path}: {error.strerror}") from error
 
 
 def _number(key: str, value: Any) -> int | float:

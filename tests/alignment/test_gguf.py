@@ -16,7 +16,7 @@ def test_what_is_no_model_leaves_nothing_behind(tmp_path):
     with pytest.raises(FileFormatError, match="no such file"):
         gguf.convert(tmp_path / "missing.gguf", tmp_path / "out")
     (tmp_path / "bad.gguf").write_bytes(b"GGUF but no more")
-    with pytest.raises(FileFormatError, match=r"bad\.gguf as a model"):
+    with pytest.raises(FileFormatError, match=r"bad\.gguf is no sound"):
         gguf.convert(tmp_path / "bad.gguf", tmp_path / "out")
     assert [entry.name for entry in tmp_path.iterdir()] == ["bad.gguf"]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from robust_rl.errors import InvalidArgumentError
+from robust_rl.errors import InvalidArgumentError, loadable, sound
 from robust_rl.extras.concepts.drawing import draw
 from robust_rl.extras.concepts.estimator import HierarchicalConceptDiscovery
 from robust_rl.extras.concepts.hierarchy import DiscreteHierarchy
@@ -21,17 +21,15 @@ Frequencies = Mapping[tuple[str, str], float]
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """Read a CSV file with a line of names.
+    """Read a CSV file with a line of names; nothing is unpacked, whatever its suffix.
 
     Raises
     ------
     InvalidArgumentError
         There is no such file, it is no table, or cells are empty.
     """
-    try:
-        table = pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        raise InvalidArgumentError(f"cannot read {path} as a CSV table: {error}") from error
+    with loadable(path, "a CSV table"):
+        table = pd.read_csv(path, compression=None)  # a few kilobytes unpack to whatever they like
     empty = [str(name) for name in table.columns[table.isna().any()]]
     if empty:
         raise InvalidArgumentError(f"{path} has empty cells in {', '.join(empty)}; fill them in or drop those rows")
@@ -91,9 +89,10 @@ def hierarchy_from(graph: str, n_states: tuple[int, int], *, seed: int, strength
     spec = read_json(Path(graph))
     if not isinstance(spec, Mapping) or not isinstance(spec.get("children"), Mapping):
         raise InvalidArgumentError(f'{graph} has no entry "children", a mapping from each latent to its children')
-    if "tables" in spec:
-        return DiscreteHierarchy.from_spec(spec)
-    return DiscreteHierarchy.random(spec["children"], n_states, seed=seed, strength=strength)
+    with sound(graph, "hierarchy"):
+        if "tables" in spec:
+            return DiscreteHierarchy.from_spec(spec)
+        return DiscreteHierarchy.random(spec["children"], n_states, seed=seed, strength=strength)
 
 
 def write_sample(truth: DiscreteHierarchy, n: int, path: Path, *, seed: int) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from robust_rl.errors import FileFormatError, InvalidArgumentError
+from robust_rl.errors import InvalidArgumentError, sound
 from robust_rl.extras.dpnp.pipeline import DPnPPipeline
 from robust_rl.training.optional import require
 
@@ -36,9 +36,7 @@ def load_pipeline(folder: Path) -> DPnPPipeline:
         raise InvalidArgumentError(
             f"{folder / 'unet'} holds {found}; it must hold {WEIGHTS}, which save_pretrained(..., safe_serialization=True) writes"
         )
-    try:
+    with sound(folder, "diffusion model"):
         unet = diffusers.UNet2DModel.from_pretrained(folder / "unet", use_safetensors=True, local_files_only=True)
         scheduler = diffusers.DDPMScheduler.from_pretrained(folder / "scheduler", local_files_only=True)
-    except (OSError, ValueError, RuntimeError, TypeError, KeyError) as error:
-        raise FileFormatError(f"cannot read the model in {folder}: {error}") from error
     return DPnPPipeline(unet.eval(), scheduler)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robust_rl.errors import InvalidArgumentError
+from robust_rl.errors import InvalidArgumentError, loadable
 from robust_rl.extras.devices import usable_device
 from robust_rl.extras.dpnp.measurements import ETA_MAX, operator
 from robust_rl.extras.dpnp.model_folder import load_pipeline
@@ -162,11 +162,8 @@ def read_picture(path: Path, shape: tuple[int, int, int], fit: bool) -> Tensor:
         raise InvalidArgumentError(f"the model makes pictures of {channels} channels; a picture file can have 1 or 3")
     if not path.is_file():
         raise InvalidArgumentError(f"there is no picture {path}")
-    try:
-        with pillow.open(path) as file:
-            picture = file.convert("L" if channels == 1 else "RGB")
-    except (OSError, ValueError) as error:
-        raise InvalidArgumentError(f"{path} can't be read as a picture: {error}") from error
+    with loadable(path, "a picture"), pillow.open(path) as file:
+        picture = file.convert("L" if channels == 1 else "RGB")
     if fit:
         picture = ops.fit(picture, (width, height))
     if picture.size != (width, height):

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from robust_rl.errors import InvalidArgumentError
+from robust_rl.errors import loadable
 from robust_rl.extras.matte.config import MatteConfig
 from robust_rl.extras.matte.search import State, beam_search
 from robust_rl.extras.matte.vocabulary import PAD
@@ -31,7 +31,8 @@ def load_backbone(name: str | Path, *, weights: bool = True) -> tuple[Any, Any]:
     Parameters
     ----------
     name
-        A folder, or a name on the Hugging Face hub. Code that comes with a model is not run.
+        A folder, or a name on the Hugging Face hub. Code that comes with a model is not run, and its weights are read from
+        safetensors alone.
     weights
         False makes the network alone, for weights that come from elsewhere.
 
@@ -45,15 +46,13 @@ def load_backbone(name: str | Path, *, weights: bool = True) -> tuple[Any, Any]:
     transformers = require("transformers", "robust-rl[llm]")
     ours = {"trust_remote_code": False}
     plain = ours | {"attn_implementation": "eager"}  # the only one with a forward-mode derivative
-    try:
+    with loadable(name, "an encoder-decoder with a tokenizer"):
         tokenizer = transformers.AutoTokenizer.from_pretrained(name, **ours)
+        kind = transformers.AutoModelForSeq2SeqLM
         if weights:
-            model = transformers.AutoModelForSeq2SeqLM.from_pretrained(name, dtype=torch.float32, **plain)
+            model = kind.from_pretrained(name, dtype=torch.float32, use_safetensors=True, **plain)
         else:
-            model = transformers.AutoModelForSeq2SeqLM.from_config(transformers.AutoConfig.from_pretrained(name, **ours), **plain)
-    except (OSError, ValueError) as error:
-        message = str(error).splitlines()[0]
-        raise InvalidArgumentError(f"cannot load {name} as an encoder-decoder with a tokenizer: {message}") from error
+            model = kind.from_config(transformers.AutoConfig.from_pretrained(name, **ours), **plain)
     return model.eval(), tokenizer
 
 

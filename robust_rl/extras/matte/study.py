@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from robust_rl.errors import FileFormatError, InvalidArgumentError, UnknownNameError, nearest
+from robust_rl.errors import FileFormatError, InvalidArgumentError, UnknownNameError, nearest, sound
 from robust_rl.extras.matte.baselines import antonym_baseline, copy_baseline
 from robust_rl.extras.matte.config import MatteConfig
 from robust_rl.extras.matte.grammar import synthetic_sentences
@@ -46,7 +46,8 @@ def read_config(path: Path | None, data: str, *, steps: int | None = None, seed:
     for name in settings:
         if name not in known:
             raise UnknownNameError(f"{path} sets {name!r}{nearest(name, known)}; known are {', '.join(known)}")
-    return MatteConfig(**settings | {"seed": seed} | ({} if steps is None else {"steps": steps}))
+    with sound(path, "configuration"):
+        return MatteConfig(**settings | {"seed": seed} | ({} if steps is None else {"steps": steps}))
 
 
 def read_sentences(data: str, seed: int = 0) -> tuple[Sentences, Sentences]:
@@ -196,7 +197,7 @@ def _table(path: Path) -> Sentences:
     try:
         with path.open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file, delimiter="\t" if path.suffix == ".tsv" else ","))
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InvalidArgumentError(f"cannot read {path}: {error}") from error
     if not rows or not {"domain", "text"} <= rows[0].keys():
         raise FileFormatError(f"{path} must have the columns domain, text and, if known, style, and a line at least")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -10,7 +10,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from robust_rl.errors import InvalidArgumentError, UnknownNameError, nearest
+from robust_rl.errors import InvalidArgumentError, UnknownNameError, nearest, sound
 from robust_rl.extras.matte.backbone import BackboneDecoder, BackboneEncoder, BackboneVocabulary, load_backbone
 from robust_rl.extras.matte.config import MatteConfig
 from robust_rl.extras.matte.interventions import intervene
@@ -227,8 +227,13 @@ class TextMatte(Matte):
             The file is no such model.
         """
         arrays, metadata = load_arrays(path, format=FORMAT)
+        with sound(path, "model of MATTE"):
+            return cls._of(arrays, metadata)
+
+    @classmethod
+    def _of(cls, arrays: Mapping[str, Any], metadata: Mapping[str, Any]) -> TextMatte:
         model = TextMatte(MatteConfig(**metadata["config"]), backbone=metadata["backbone"])
-        model.domains, model._influence = metadata["domains"], metadata["influence"]
+        model.domains, model._influence = [str(name) for name in metadata["domains"]], metadata["influence"]
         if metadata["words"] is not None:
             model.vocabulary = Vocabulary(metadata["words"])
         model._make(weights=False)
@@ -236,6 +241,9 @@ class TextMatte(Matte):
         model.network.load_state_dict({n.removeprefix("network."): t for n, t in tensors.items() if n.startswith("network.")})
         model.network.eval()
         model.styles = {n.removeprefix("style."): t for n, t in tensors.items() if n.startswith("style.")}
+        for name, noise in model.styles.items():
+            if noise.ndim != 2 or noise.shape[1] != model.config.s_dim or not len(noise) or not noise.is_floating_point():
+                raise ValueError(f"style {name!r} has no examples of {model.config.s_dim} numbers each")
         return model
 
     def _build(self, data: Sentences) -> None:

@@ -8,6 +8,7 @@ texts come with the source distribution of vaderSentiment 3.3.2 (MIT), not with 
 
 from __future__ import annotations
 
+import gzip
 import io
 import tarfile
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from robust_rl.errors import FileFormatError, InvalidArgumentError
+from robust_rl.errors import FileFormatError, InvalidArgumentError, sound
 from robust_rl.extras.matte.text import Sentences
 from robust_rl.extras.matte.vocabulary import words
 
@@ -27,6 +28,7 @@ FILES = {
     "tweet": "tweets_GroundTruth.txt",
 }
 ARCHIVE = "hutto_ICWSM_2014.tar.gz"
+LIMIT = 2**26  # bytes unpacked, ten times what the real archives have
 GET_IT = "get the source distribution with: pip download --no-binary :all: --no-deps vaderSentiment==3.3.2"
 
 
@@ -105,19 +107,21 @@ def _files(path: Path) -> Mapping[str, bytes]:
     return _unpacked(path.read_bytes(), str(path))
 
 
-def _unpacked(content: bytes, name: str) -> dict[str, bytes]:
+def _unpacked(content: bytes, name: str, nested: bool = True) -> dict[str, bytes]:
+    """Return the files of an archive, and of the archive inside it; that one's own archives, which may be itself, stay shut."""
     found: dict[str, bytes] = {}
-    try:
-        with tarfile.open(fileobj=io.BytesIO(content)) as archive:
+    with sound(name, f"archive of the texts ({GET_IT})"), gzip.open(io.BytesIO(content)) as packed:
+        plain = packed.read(LIMIT + 1)
+        if len(plain) > LIMIT:
+            raise FileFormatError(f"{name} unpacks to more than {LIMIT} bytes; {GET_IT}")
+        with tarfile.open(fileobj=io.BytesIO(plain), mode="r:") as archive:
             for member in archive:
                 file = archive.extractfile(member) if member.isfile() else None
                 base = Path(member.name).name
                 if file is not None and base in FILES.values():
                     found[base] = file.read()
-                elif file is not None and base == ARCHIVE:
-                    found |= _unpacked(file.read(), base)
-    except tarfile.TarError as error:
-        raise FileFormatError(f"{name} is no tar archive: {error}; {GET_IT}") from error
+                elif file is not None and base == ARCHIVE and nested:
+                    found |= _unpacked(file.read(), base, nested=False)
     return found
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from robust_rl.errors import InvalidArgumentError
+from robust_rl.errors import InvalidArgumentError, loadable, sound
+from robust_rl.training import read_json
 from robust_rl.training.optional import require
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
@@ -33,12 +33,10 @@ def load_vision_model(name: str) -> Any:
         transformers is not installed.
     """
     transformers = require("transformers", "robust-rl[mim]")
-    try:
+    with loadable(name, "a vision model"):
         model = transformers.AutoModel.from_pretrained(
             name, attn_implementation="eager", use_safetensors=True, trust_remote_code=False
         )
-    except (OSError, ValueError, KeyError) as error:
-        raise InvalidArgumentError(f"cannot load {name} as a vision model: {str(error).splitlines()[0]}") from error
     for field in ("image_size", "patch_size"):
         if not isinstance(getattr(model.config, field, None), int):
             raise InvalidArgumentError(f"{name} is no vision transformer for square images: its config has no {field}")
@@ -79,8 +77,9 @@ def image_batches(files: Sequence[Path], model: Any, name: str, batch_size: int 
 def normalisation(folder: Path, channels: int) -> tuple[Tensor, Tensor]:
     """Return mean and standard deviation by channel, (channels, 1, 1), from ``preprocessor_config.json``, or 0.5 and 0.5."""
     path = folder / "preprocessor_config.json"
-    stated = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    found = [torch.tensor(stated.get(key) or [0.5] * channels, dtype=torch.float32) for key in ("image_mean", "image_std")]
+    stated = read_json(path) if path.exists() else {}
+    with sound(path, "description of pictures"):
+        found = [torch.tensor(stated.get(key) or [0.5] * channels, dtype=torch.float32) for key in ("image_mean", "image_std")]
     if any(each.shape != (channels,) for each in found):
         raise InvalidArgumentError(f"{path} has not {channels} values in image_mean and image_std, one a channel")
     return found[0][:, None, None], found[1][:, None, None]
@@ -88,10 +87,7 @@ def normalisation(folder: Path, channels: int) -> tuple[Tensor, Tensor]:
 
 def _pixels(path: Path, size: int, channels: int) -> Tensor:
     pillow = require("PIL.Image", "robust-rl[mim]")
-    try:
-        with pillow.open(path) as picture:
-            shown = picture.convert("L" if channels == 1 else "RGB").resize((size, size), pillow.Resampling.BICUBIC)
-    except OSError as error:
-        raise InvalidArgumentError(f"cannot read {path} as a picture: {error}") from error
+    with loadable(path, "a picture"), pillow.open(path) as picture:
+        shown = picture.convert("L" if channels == 1 else "RGB").resize((size, size), pillow.Resampling.BICUBIC)
     flat = torch.frombuffer(bytearray(shown.tobytes()), dtype=torch.uint8)
     return flat.view(size, size, channels).permute(2, 0, 1).float() / 255

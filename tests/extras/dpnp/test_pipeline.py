@@ -183,7 +183,7 @@ def test_command_is_killed_resumed_and_leaves_the_pictures(folder, tmp_path, mon
     [
         ({"--image": "wide.png"}, "24 x 16 pixels, the model's pictures are 8 x 8; --fit"),
         ({"--image": "none.png"}, "there is no picture"),
-        ({"--image": "model_index.json"}, "can't be read as a picture"),
+        ({"--image": "model_index.json"}, "as a picture"),
         ({"--model": "nowhere"}, "there is no folder"),
         ({"--model": "unet"}, "has no unet/config.json"),
         ({"--noise": "0"}, "noise is 0"),
