@@ -126,8 +126,8 @@ JOBS = {
         modules=LESS, faults=ONE_GO,
     ),
     "concepts discover": Job(
-        ["concepts", "discover", "../concepts.csv", "--n-states", "2", "--bootstraps", "1"],
-        modules=CONCEPTS, faults=ONE_GO,
+        ["concepts", "discover", "../concepts.csv", "--n-states", "2", "--bootstraps", "3"],
+        modules=CONCEPTS,
     ),
     "matte train": Job(
         ["matte", "train", "../sentences.csv", "--config", "../matte.json", "--checkpoint-every", "3"], modules=MATTE,
