@@ -132,7 +132,7 @@ JOBS = {
         modules=LESS, faults=ONE_GO,
     ),
     "concepts discover": Job(
-        ["concepts", "discover", "../concepts.csv", "--n-states", "2", "--bootstraps", "3"],
+        ["concepts", "discover", "../concepts.csv", "--n-states", "2", "--bootstraps", "6"],
         modules=CONCEPTS, waits={"robust_rl.extras.concepts.stages.SECONDS": 0.05},
     ),
     "matte train": Job(
