@@ -54,7 +54,8 @@ def main():
 
 
 def strike_all(arguments, cells):
-    scratch, end, commit = arguments.scratch.resolve(), time.time() + 60 * arguments.minutes, revision()
+    end, commit = time.time() + 60 * arguments.minutes, revision()
+    scratch = arguments.scratch.resolve() / commit  # what runs leave is compared with what the same commit leaves
     preload(arguments.jobs)
     make_inputs(scratch)
     for seed in range(arguments.seeds):
