@@ -90,7 +90,7 @@ def send(cell, number, which):
     step, _ = cell.note_saved()
     last = max(cell.expected["steps"], default=0)
     cell.notes.append(f"{signal.Signals(number).name} at {moment / seconds:.2f}: exit {code}, saved {step} of {last}")
-    if number == signal.SIGTERM and code not in (0, 130, -signal.SIGTERM):
+    if number == signal.SIGTERM and code not in (0, 130, -signal.SIGTERM, 128 + signal.SIGTERM):
         cell.problems.append(f"exit code {code} after SIGTERM")
     if number == signal.SIGTERM and code == 130 and not any("same command" in line for line in command.complaint()):
         cell.problems.append("no word on how to go on")
