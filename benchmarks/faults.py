@@ -54,7 +54,8 @@ def main():
 
 
 def strike_all(arguments, cells):
-    scratch, end, commit = arguments.scratch.resolve(), time.time() + 60 * arguments.minutes, revision()
+    end, commit = time.time() + 60 * arguments.minutes, revision()
+    scratch = arguments.scratch.resolve() / commit  # what runs leave is compared with what the same commit leaves
     preload(arguments.jobs)
     make_inputs(scratch)
     for seed in range(arguments.seeds):
@@ -69,11 +70,13 @@ def strike_all(arguments, cells):
 
 
 def revision():
-    """Return the commit, with a + if what is struck has changes."""
-    git = ["git", "-C", HERE.parent.parent]
-    short = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-    changed = subprocess.run([*git, "status", "--porcelain", "robust_rl"], capture_output=True, text=True, check=True).stdout
-    return f"{short}+" if changed else short
+    """Return the last commit that changed what is struck, with a + if it has changes since."""
+
+    def git(*arguments):
+        return subprocess.run(["git", "-C", HERE.parent, *arguments], capture_output=True, text=True, check=True).stdout.strip()
+
+    commit = git("log", "-1", "--format=%h", "--", "../robust_rl")
+    return f"{commit}+" if git("status", "--porcelain", "../robust_rl") else commit
 
 
 if __name__ == "__main__":

@@ -1,13 +1,16 @@
 """What is struck: every command that works longer than a second, at a size of a few seconds."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 SEEDS = {"kill": 6, "term": 4, "full": 4, "read-only": 1, "truncated": 3, "flipped": 3, "two": 2}
 SAVING = tuple(SEEDS)
 ONE_GO = ("kill", "term", "full", "read-only", "two")
 """Faults that can strike commands without checkpoints."""
 
-CONCEPTS = ("sklearn.decomposition", "networkx", "robust_rl.extras.concepts", "robust_rl.extras.concepts.page")
+CONCEPTS = (
+    "sklearn.decomposition", "networkx", "robust_rl.extras.concepts.estimator", "robust_rl.extras.concepts.page",
+    "robust_rl.extras.concepts.stages", "robust_rl.extras.concepts.stability",
+)  # fmt: skip
 DIFFUSION = ("diffusers", "sklearn.datasets", "robust_rl.extras.denoiser.run", "robust_rl.extras.dpnp.restoration")
 LESS = ("robust_rl.extras.less.report", "robust_rl.extras.llm_loading")
 VPO = ("torch", "trl", "peft", "robust_rl.alignment.trainer", "robust_rl.alignment.vpo_report")
@@ -39,6 +42,8 @@ class Job:
         Folder of the inputs that is copied to ``run`` first.
     uncompared
         Names of files that differ between two runs of different hash seeds, or hold how the run was started.
+    waits
+        Seconds that the library waits, by their full name, made shorter as the work is.
     """
 
     arguments: list[str]
@@ -50,6 +55,7 @@ class Job:
     exact: bool = True
     given: str | None = None
     uncompared: tuple[str, ...] = ()
+    waits: dict[str, float] = field(default_factory=dict)
 
 
 TV = ["--set", "tv", "--radius", "0.1"]
@@ -126,8 +132,8 @@ JOBS = {
         modules=LESS, faults=ONE_GO,
     ),
     "concepts discover": Job(
-        ["concepts", "discover", "../concepts.csv", "--n-states", "2", "--bootstraps", "1"],
-        modules=CONCEPTS, faults=ONE_GO,
+        ["concepts", "discover", "../concepts.csv", "--n-states", "2", "--bootstraps", "6"],
+        modules=CONCEPTS, waits={"robust_rl.extras.concepts.stages.SECONDS": 0.05},
     ),
     "matte train": Job(
         ["matte", "train", "../sentences.csv", "--config", "../matte.json", "--checkpoint-every", "3"], modules=MATTE,

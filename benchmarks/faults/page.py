@@ -21,7 +21,7 @@ def page(cells):
         rows="\n".join(row(cells, job) for job in JOBS),
         broken="\n".join(broken) or "none.",
         left_out="\n".join(f"- {names}: {why}" for names, why in LEFT_OUT.items()),
-        differ="\n".join(f"- {job}: {', '.join(cells.references[job]['differ']) or 'nothing'}" for job in cells.references),
+        differ="\n".join(f"- {job}: {listed(cells.references[job]['differ'])}" for job in JOBS if job in cells.references),
         messages="\n".join(f"- {text} ({count})" for text, count in messages(everything).most_common(40)),
     )  # fmt: skip
 
@@ -32,6 +32,11 @@ def row(cells, job):
         done = cells.of(job, fault)
         counts.append(f"{sum(not one['problems'] for one in done)}/{len(done)}" if fault in JOBS[job].faults else "")
     return f"| {job} | {cells.references.get(job, {}).get('seconds', '')} | " + " | ".join(counts) + " |"
+
+
+def listed(names, most=8):
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more or "nothing"
 
 
 def messages(everything):

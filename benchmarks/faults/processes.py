@@ -24,6 +24,9 @@ def preload(jobs):
     """Import what the commands import, so that a fork starts at work."""
     for module in (*ALWAYS, *(module for job in jobs for module in JOBS[job].modules)):
         importlib.import_module(module)
+    for name, seconds in (wait for job in jobs for wait in JOBS[job].waits.items()):
+        module, _, name = name.rpartition(".")
+        setattr(importlib.import_module(module), name, seconds)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
 

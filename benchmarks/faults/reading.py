@@ -13,11 +13,11 @@ TIMELESS = ("run.json", ".lock")  # what a run records about itself, and when
 KEPT_OUT = ("events.out", ".lock")
 
 
-def saved(job, run):
-    """Return the step of the newest whole checkpoint (0: none), and how many whole ones there are."""
+def saved(job, run, damaged=None):
+    """Return the step of the newest whole checkpoint (0: none), and how many whole ones there are, less the damaged one."""
     pattern = JOBS[job].checkpoints
     if pattern == "ours":
-        steps = list(map(whole_step, (run / "checkpoints").glob("step_*")))
+        steps = list(map(whole_step, {*(run / "checkpoints").glob("step_*")} - {damaged}))
     else:
         steps = [read_step(path) for path in run.glob(pattern)]
     steps = [step for step in steps if step is not None]

@@ -53,10 +53,11 @@ class Cell:
         """Put there what the command finds in its run."""
         bring(self.scratch, self.job, self.place)
 
-    def note_saved(self):
-        """Remember the newest whole checkpoint, and return its step."""
-        self.noted = (saved(self.job, self.run)[0], time.time())
-        return self.noted[0]
+    def note_saved(self, damaged=None):
+        """Remember the newest whole checkpoint, and return its step and how many there are."""
+        step, count = saved(self.job, self.run, damaged)
+        self.noted = (step, time.time())
+        return step, count
 
     def command(self, name):
         """Start the command as a user would: with what resumes it, if that takes more and there is a checkpoint."""
@@ -86,10 +87,10 @@ def send(cell, number, which):
     code = command.wait_for_cpu(moment)
     if code is None:
         code = command.end(number)
-    step = cell.note_saved()
+    step, _ = cell.note_saved()
     last = max(cell.expected["steps"], default=0)
     cell.notes.append(f"{signal.Signals(number).name} at {moment / seconds:.2f}: exit {code}, saved {step} of {last}")
-    if number == signal.SIGTERM and code not in (0, 130, -signal.SIGTERM):
+    if number == signal.SIGTERM and code not in (0, 130, -signal.SIGTERM, 128 + signal.SIGTERM):
         cell.problems.append(f"exit code {code} after SIGTERM")
     if number == signal.SIGTERM and code == 130 and not any("same command" in line for line in command.complaint()):
         cell.problems.append("no word on how to go on")
@@ -134,8 +135,7 @@ def damaged(cell):
     else:
         content[cell.rng.randrange(len(content))] ^= 1 << cell.rng.randrange(8)
     path.write_bytes(content)
-    cell.note_saved()
-    intact = saved(cell.job, cell.run)[1]
+    _, intact = cell.note_saved(damaged=newest)
     cell.notes.append(f"{cell.fault} {newest.name}/{path.relative_to(newest)}, {intact} intact left")
     if intact == 0:
         fails(cell, "no intact checkpoint")

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from robust_rl.cli import options
+from robust_rl.cli import options, running
 from robust_rl.errors import InvalidArgumentError
-from robust_rl.training import RunDirectory, write_json
+from robust_rl.training import write_json
 from robust_rl.training.optional import require
 
 app = typer.Typer(no_args_is_help=True, help="Hidden discrete causes of discrete data, and how they hang together.")
@@ -26,7 +26,7 @@ OutGraph = Annotated[
     typer.Option(
         "--out",
         help="Run directory, in which an unfinished run is resumed, or just a .json file for the graph. "
-        "Default: runs/concepts-<data>-<time>.",
+        "Default: runs/concepts-discover-<data>-<time>.",
     ),
 ]
 Graph = Annotated[str, typer.Option("--graph", help="G1 to G7, or a .json file with `children` and perhaps `tables`.")]
@@ -63,28 +63,28 @@ def discover(
     settings: dict[str, Any] = {"n_states": states, "max_cover": max_cover, "alpha": alpha, "refine": refine}
     est = HierarchicalConceptDiscovery(**settings, random_state=seed)
     searches = InTurn(with_resamples(est, table, bootstraps, seed))
-    run = _run(out, data)
-    if run is not None:
-        run.start(settings | {"data": str(data), "bootstraps": bootstraps}, seed=seed, command="robust-rl concepts discover")
+    run = None
+    if out is None or out.suffix != ".json":
+        configuration = settings | {"data": str(data), "bootstraps": bootstraps}
+        run = running.begin(out, "concepts discover", data.stem, configuration, seed)
     try:
         stable = drive(searches, run, progress=sys.stderr.isatty())
     except KeyboardInterrupt:
-        options.note(f"unfinished; the same command with --out {run.path} goes on" if run else "unfinished, and nothing saved")
+        if run is not None:
+            running.stop_if(True, run)
+        options.note("unfinished, and nothing saved")
         raise typer.Exit(130) from None
-    result = summary(est, stable)
-    if run is None:
-        write_json(out, result)  # type: ignore[arg-type]
+    found = summary(est, stable)
+    covers = [f"{' '.join(cover['latents'])} -> {' '.join(cover['children'])}" for cover in found["covers"]]
+    text = "\n".join([*covers, *found["notes"]])
+    write_json(out if run is None else run.result / "graph.json", found)  # type: ignore[arg-type]
+    if run is not None:
+        page = run.result / "report.html"
+        running.conclude(run, json, found, text, lambda: write_concepts_report(page, est, data.name, stable))
+    elif json:
+        options.print_json(found)
     else:
-        run.result.mkdir(exist_ok=True)
-        write_json(run.result / "graph.json", result)
-        result |= {"run": str(run.path)}
-        result["report"] = options.illustrated(write_concepts_report, run.result / "report.html", est, data.name, stable)
-    if json:
-        options.print_json(result)
-    else:
-        covers = [f"{' '.join(cover['latents'])} -> {' '.join(cover['children'])}" for cover in result["covers"]]
-        where = result.get("report") or result.get("run") or out
-        options.console.print("\n".join([*covers, *result["notes"], f"written: {where}"]), markup=False)
+        options.console.print(f"{text}\nwritten: {out}", markup=False)
 
 
 @app.command()
@@ -114,13 +114,6 @@ def simulate(
         options.print_json({"data": str(out), "truth": str(written), "rows": n, "columns": truth.observed})
     else:
         options.console.print(f"{n} rows of {len(truth.observed)} columns: {out}\nthe truth: {written}", markup=False)
-
-
-def _run(out: Path | None, data: Path) -> RunDirectory | None:
-    """Return the run directory, or None where the graph goes to a file of its own."""
-    if out is not None and out.suffix == ".json":
-        return None
-    return RunDirectory(out) if out else RunDirectory.create(name=options.run_name("concepts", data.stem))
 
 
 def _number(flag: str, text: str) -> int:

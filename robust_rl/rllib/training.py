@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
+import signal
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -182,11 +184,27 @@ def running_ray(processes: int) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    ray.init(address="local", num_cpus=processes, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    with _own_answer_to_sigterm():
+        ray.init(address="local", num_cpus=processes, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     try:
         yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _own_answer_to_sigterm() -> Iterator[None]:
+    """Inside the block Ray starts, and has a SIGTERM end the process with exit code 15, as no other command ends."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    except SystemExit as leaving:
+        raise SystemExit(128 + signal.SIGTERM) from leaving
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def known_floor(env: gymnasium.Env[Any, Any], discount: float) -> float | None:

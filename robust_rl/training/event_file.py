@@ -65,6 +65,8 @@ class EventFile:
 
     def close(self) -> None:
         """Write what is pending. The file is closed even if that fails: Python would try again when it ends."""
+        if self._file.closed:
+            return
         try:
             with explain_disk_errors(self._path, "the checkpoints survive"):
                 self._file.flush()

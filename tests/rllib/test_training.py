@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ pytest.importorskip("ray.rllib")
 import robust_rl as rr
 from robust_rl.errors import InvalidUncertaintyError, UnknownNameError
 from robust_rl.evaluation import confidence_interval, rollout
-from robust_rl.rllib import DeepTraining, NetworkPolicy, RunLogger, policy_table, register_envs
+from robust_rl.rllib import DeepTraining, NetworkPolicy, RunLogger, policy_table, register_envs, training
 from robust_rl.rllib.run_logger import numbers
 from robust_rl.training import RunDirectory
 from tests.test_packaging import ROOT
@@ -67,6 +68,26 @@ def test_a_logger_writes_the_results_of_rllibs_own_loop(ray_session, tmp_path):
         assert {key: line[key] for key in line if key not in ("step", "time")} == pytest.approx(numbers(result), nan_ok=True)
         assert line["sample/env_steps"] == result["num_env_steps_sampled_lifetime"]
         assert not [key for key in line if "timer" in key]
+
+
+def test_ray_does_not_answer_sigterm(monkeypatch):
+    """Its own handler leaves with exit code 15, while it starts and as long as it runs."""
+    before = signal.getsignal(signal.SIGTERM)
+
+    def start(**_):
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(number))
+        if struck:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(training, "ray", types.SimpleNamespace(is_initialized=bool, init=start, shutdown=bool))
+    struck = False
+    with training.running_ray(1):
+        assert signal.getsignal(signal.SIGTERM) is before
+    struck = True
+    with pytest.raises(SystemExit) as leaving, training.running_ray(1):
+        pass
+    assert leaving.value.code == 143
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_everything_is_checked_before_ray_is_asked(tmp_path):

@@ -38,6 +38,17 @@ class Recorder:
         return method
 
 
+def masked_crc32c(data):
+    """The checksum of TensorFlow's records, bit by bit."""
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    crc ^= 0xFFFFFFFF
+    return ((crc >> 15 | crc << 17) + 0xA282EAD8 & 0xFFFFFFFF).to_bytes(4, "little")
+
+
 def read_events(path):
     """Return (tag, step, value) of every scalar in the event files of a run, by hand."""
     from tensorboardX.proto.event_pb2 import Event
@@ -47,6 +58,8 @@ def read_events(path):
         content = file.read_bytes()
         while content:
             length = int.from_bytes(content[:8], "little")
+            assert content[8:12] == masked_crc32c(content[:8])
+            assert content[12 + length : 16 + length] == masked_crc32c(content[12 : 12 + length])
             event = Event.FromString(content[12 : 12 + length])
             found += [(value.tag, event.step, value.simple_value) for value in event.summary.value]
             content = content[12 + length + 4 :]
