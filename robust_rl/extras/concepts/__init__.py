@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from robust_rl._lazy import lazy_names
 
 if TYPE_CHECKING:
+    from robust_rl.extras.concepts.causallearn_ranks import CausalLearnRankTest
     from robust_rl.extras.concepts.discovery import Cover
     from robust_rl.extras.concepts.drawing import draw
     from robust_rl.extras.concepts.em import fit_tables
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from robust_rl.extras.concepts.stability import edge_frequencies
 
 _HOMES = {
+    "CausalLearnRankTest": "causallearn_ranks",
     "ConceptEncoder": "encoder",
     "Cover": "discovery",
     "DiscreteHierarchy": "hierarchy",
@@ -53,6 +55,7 @@ _HOMES = {
 
 __all__ = [
     "GRAPHS",
+    "CausalLearnRankTest",
     "ConceptEncoder",
     "Cover",
     "DiscreteHierarchy",

@@ -84,15 +84,16 @@ class CoverTree:
                 kept = [cover for cover in self.active if cover not in unfolded]
                 yield kept + [child for cover in unfolded for child in self.children[cover]]
 
-    def adopt(self, members: Iterable[Cover], k: int) -> bool:
-        """Give members a common parent of k latents: known parents of theirs, filled up with new ones; return whether it changed.
+    def adopt(self, members: Iterable[Cover], k: int, given: Cover = ()) -> bool:
+        """Give members a common parent of k variables: known parents, filled up with new latents; return whether it changed.
 
-        Members whose parents are known keep them; the others become children of the whole cover.
+        Members whose parents are known keep them; the others become children of the whole cover. An observed variable, ``given``,
+        may be one of the k.
         """
         members = list(members)
         known = sorted({above for cover in members if (above := self.parent(cover)) is not None})
         orphans = [cover for cover in members if self.parent(cover) is None]
-        names = sorted({name for cover in known for name in cover})
+        names = sorted({*given, *(name for cover in known for name in cover)})
         if len(names) > k or not orphans or any(cover not in self.active for cover in (*known, *orphans)):
             return False
         fresh = [self._new_latent() for _ in range(k - len(names))]
@@ -100,7 +101,7 @@ class CoverTree:
         below = [child for cover in known for child in self.children.pop(cover)]
         self.children[whole] = below + orphans
         self.graph.add_edges_from((name, child) for name in whole for cover in orphans for child in cover)
-        self.active = [cover for cover in self.active if cover not in known and cover not in orphans] + [whole]
+        self.active = [cover for cover in self.active if cover not in (*known, *orphans, given)] + [whole]
         return True
 
     def hang(self, below: Cover, name: str) -> None:

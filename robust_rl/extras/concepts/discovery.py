@@ -102,7 +102,7 @@ def discover(
         part, open_ends = drawn(search)
         hanging = [name for name in names if any(not part.nodes[above]["latent"] for above in part.predecessors(name))]
         rest = [name for name in names if name not in hanging]
-        if refiner is not None and len(rest) > 3 and not _has_latent_below(part):
+        if refiner is not None and len(rest) > 3 and not _mixed(part):
             refined = yield from refiner(part.subgraph(set(part) - set(hanging)).copy(), rest)
             refined.add_nodes_from(hanging, latent=False)
             refined.add_edges_from(edge for edge in part.edges if edge[1] in hanging)
@@ -114,9 +114,13 @@ def discover(
     return Discovery(named(graph, list(n_states)), unresolved)
 
 
-def _has_latent_below(graph: nx.DiGraph) -> bool:
-    """Return whether a latent is the child of an observed variable; the steps of a refinement know no such graphs."""
-    return any(graph.nodes[child]["latent"] and not graph.nodes[parent]["latent"] for parent, child in graph.edges)
+def _mixed(graph: nx.DiGraph) -> bool:
+    """Return whether an observed variable is the parent of a latent, or of something with further parents.
+
+    The steps of a refinement know no such graphs.
+    """
+    below = {child for parent, child in graph.edges if not graph.nodes[parent]["latent"]}
+    return any(graph.nodes[child]["latent"] or graph.in_degree(child) > 1 for child in below)
 
 
 def drawn(search: CoverSearch) -> tuple[nx.DiGraph, list[list[str]]]:

@@ -63,6 +63,7 @@ class SampleRanks:
         self.column = {name: np.ascontiguousarray(codes[:, i]) for i, name in enumerate(names)}
         self.n_states = {name: int(column.max()) + 1 for name, column in self.column.items()}
         self.test: RankTest = partial(rank_test, method=test) if isinstance(test, str) else test
+        self.test_name = test if isinstance(test, str) else getattr(test, "__qualname__", type(test).__name__)
         self.alpha, self.n_subsets, self.subset_size, self.seed = alpha, n_subsets, subset_size, seed
         self.records: list[dict[str, Any]] = []
         self._pvalues: dict[tuple[tuple[str, ...], tuple[str, ...], int], float] = {}
@@ -113,7 +114,8 @@ class SampleRanks:
     def problem(self) -> dict[str, Any]:
         """Return what another sample, or another test, would differ in."""
         checksum = zlib.crc32(b"".join(column.tobytes() for column in self.column.values()))
-        settings = {"alpha": self.alpha, "n_subsets": self.n_subsets, "subset_size": self.subset_size, "seed": self.seed}
+        settings = {"rank_test": self.test_name, "alpha": self.alpha, "n_subsets": self.n_subsets}
+        settings |= {"subset_size": self.subset_size, "seed": self.seed}
         return {"rows": len(next(iter(self.column.values()))), "checksum of the rows": checksum} | settings
 
     def restore(self, records: list[dict[str, Any]]) -> None:

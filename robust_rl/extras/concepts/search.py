@@ -14,6 +14,8 @@ Before each turn, if observed variables may have children (our counterpart of th
 
     if a cover C and an observed variable X of S have rank(C, N | X = x) = 1 for each state x: C is a child of X and leaves S
 
+and for k > 1 the same hits are looked for with k-1 latents under each state of an X of S, which becomes one of the k parents.
+
 C is a set of covers of whose variables there are k+1, or one cover with more than k variables (two latents with one common
 parent). Variables of one known cluster V take part in C with at most |V| of theirs, for they share its parents already.
 
@@ -65,6 +67,16 @@ class Ranks(Protocol):
     def restore(self, records: list[dict[str, Any]]) -> None:
         """Take up the questions that an earlier search asked."""
         ...
+
+
+class _Everywhere:
+    """Answers what is true under each state of an observed variable."""
+
+    def __init__(self, slices: Sequence[Ranks]) -> None:
+        self.slices = slices
+
+    def at_most(self, a: Sequence[Block], b: Sequence[Block], r: int) -> bool:
+        return all(ranks.at_most(a, b, r) for ranks in self.slices)
 
 
 class CoverSearch:
@@ -151,25 +163,34 @@ class CoverSearch:
         tree = self.tree
         for x, c in itertools.permutations(tree.active, 2):
             n = [tree.block(cover) for cover in tree.active if cover not in (x, c)]
-            if n and not tree.is_latent(x) and all(ranks.at_most([tree.block(c)], n, 1) for ranks in self.ranks.given(x[0])):
+            if n and not tree.is_latent(x) and _Everywhere(self.ranks.given(x[0])).at_most([tree.block(c)], n, 1):
                 tree.hang(c, x[0])
                 return True
         return False
 
     def _find_clusters(self) -> bool:
         for covers in self.tree.unfoldings():
-            hits = [c for c in self._candidates(covers) if self._is_hit(c, covers)]
-            adopted = [self.tree.adopt(cluster, self.k) for cluster in self._clusters(hits)]
-            if any(adopted):
-                return True
+            for x in self._givens(covers):
+                ranks = _Everywhere(self.ranks.given(x[0])) if x else self.ranks
+                rest, k = [cover for cover in covers if cover != x], self.k - len(x)
+                hits = [c for c in self._candidates(rest, k) if self._is_hit(c, rest, k, ranks)]
+                adopted = [self.tree.adopt(cluster, self.k, x) for cluster in self._clusters(hits, k)]
+                if any(adopted):
+                    return True
         return False
 
-    def _candidates(self, covers: Sequence[Cover]) -> Iterator[tuple[Cover, ...]]:
+    def _givens(self, covers: Sequence[Cover]) -> Iterator[Cover]:
+        """Yield the observed variables that may be one of k parents, then none."""
+        if self.observed_parents and self.k > 1:
+            yield from (cover for cover in covers if cover in self.tree.active and not self.tree.is_latent(cover))
+        yield ()
+
+    def _candidates(self, covers: Sequence[Cover], k: int) -> Iterator[tuple[Cover, ...]]:
         """Yield sets of covers with k+1 variables, and single covers with more than k."""
-        for count in range(1, self.k + 2):
+        for count in range(1, k + 2):
             for c in itertools.combinations(covers, count):
                 size = sum(map(len, c))
-                if (size == self.k + 1 or (count == 1 and size > self.k)) and not self._over_drawn(c):
+                if (size == k + 1 or (count == 1 and size > k)) and not self._over_drawn(c):
                     yield c
 
     def _over_drawn(self, c: Sequence[Cover]) -> bool:
@@ -182,36 +203,36 @@ class CoverSearch:
             for known in set(above)
         )
 
-    def _is_hit(self, c: Sequence[Cover], covers: Sequence[Cover]) -> bool:
+    def _is_hit(self, c: Sequence[Cover], covers: Sequence[Cover], k: int, ranks: Ranks | _Everywhere) -> bool:
         n = [self.tree.block(cover) for cover in covers if cover not in c]
-        if sum(block.size for block in n) <= self.k:
+        if sum(block.size for block in n) <= k:
             return False
         blocks = [self.tree.block(cover) for cover in c]
-        if not self.ranks.at_most(blocks, n, self.n_states**self.k):
+        if not ranks.at_most(blocks, n, self.n_states**k):
             return False
         parts = [part for count in range(1, len(blocks)) for part in itertools.combinations(blocks, count)]
         full = [(part, self.n_states ** sum(block.size for block in part)) for part in parts] or [
-            (tuple(blocks), self.n_states**self.k)  # a single cover: exactly k separate it
+            (tuple(blocks), self.n_states**k)  # a single cover: exactly k separate it
         ]
-        return not any(self.ranks.at_most(part, n, rank - 1) for part, rank in full)
+        return not any(ranks.at_most(part, n, rank - 1) for part, rank in full)
 
-    def _clusters(self, hits: Sequence[tuple[Cover, ...]]) -> Iterator[list[Cover]]:
+    def _clusters(self, hits: Sequence[tuple[Cover, ...]], k: int) -> Iterator[list[Cover]]:
         """Yield disjoint clusters in which every set of k+1 variables is a hit, or shares a known parent."""
         agreed, left = {frozenset(c) for c in hits}, list(hits)
         while left:
             cluster = list(left[0])
             for cover in dict.fromkeys(cover for c in left for cover in c):
-                if cover not in cluster and self._agrees(cover, cluster, agreed):
+                if cover not in cluster and self._agrees(cover, cluster, agreed, k):
                     cluster.append(cover)
             yield cluster
             left = [c for c in left if not set(c) & set(cluster)]
 
-    def _agrees(self, cover: Cover, cluster: Sequence[Cover], agreed: set[frozenset[Cover]]) -> bool:
+    def _agrees(self, cover: Cover, cluster: Sequence[Cover], agreed: set[frozenset[Cover]], k: int) -> bool:
         sets = [
             (*c, cover)
-            for count in range(1, self.k + 1)
+            for count in range(1, k + 1)
             for c in itertools.combinations(cluster, count)
-            if sum(map(len, c)) + len(cover) == self.k + 1
+            if sum(map(len, c)) + len(cover) == k + 1
         ]
         return bool(sets) and all(frozenset(c) in agreed or self._over_drawn(c) for c in sets)
 

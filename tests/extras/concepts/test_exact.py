@@ -70,6 +70,12 @@ INNER = {
         "L3": ["X4", "X5", "X6", "X7", "X8"],
         "X8": ["X9"],
     },
+    "a parent beside a latent one": {
+        "L1": ["X1", "X2", "X3", "X4", "L2"],
+        "L2": ["X5", "X6", "X7", "X8"],
+        "X4": ["X5", "X6", "X7", "X8", "X9"],
+    },
+    "independent of the latent beside it": {"L2": ["X1", "X2", "X3", "X4", "X5"], "X6": ["X1", "X2", "X3", "X4", "X5"]},
     "both kinds of children": {"L1": ["X1", "X2", "X3", "X4"], "X4": ["X5", "L2"], "L2": ["X6", "X7", "X8"]},
 }
 

@@ -87,7 +87,7 @@ def test_a_limit_on_fits_is_kept():
     assert len(score.done) <= 11
 
 
-@pytest.mark.parametrize("steps", [0, 1, 37])
+@pytest.mark.parametrize("steps", [1, 37])
 def test_a_search_goes_on_where_it_was_stopped(tmp_path, steps):
     """Killed after any number of fits and taken up by a new process, it ends with the same graph and the same bits."""
     truth = DiscreteHierarchy.random("G3", seed=6)
@@ -95,7 +95,7 @@ def test_a_search_goes_on_where_it_was_stopped(tmp_path, steps):
     star = (1, frozenset(truth.observed))
 
     def fresh():
-        return Refinement([star], ShapeScore(X, truth.observed, 2, max_fits=120), 2)
+        return Refinement([star], ShapeScore(X, truth.observed, 2, max_fits=60), 2)
 
     whole = fresh()
     drive(whole)
