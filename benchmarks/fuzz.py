@@ -2,6 +2,7 @@
 
     python benchmarks/fuzz.py                               # goes on where fuzz.json stopped, to the end; --write for the page
     python benchmarks/fuzz.py --only policies --anew        # counts a reader anew, whose code has changed
+    python benchmarks/fuzz.py --again                       # tries what escaped once more, after a mend
     python benchmarks/fuzz.py --only policies --show --first 50 --inputs 10       # prints what escapes, keeps no record
 
 Each reader runs in a forked child that may take 1 GB more than it has after a first valid file (RLIMIT_AS), and 5 seconds of
@@ -52,6 +53,7 @@ def main():
     parser.add_argument("--only", nargs="*")
     parser.add_argument("--without", nargs="*", default=[])
     parser.add_argument("--anew", action="store_true", help="forget the counts of these readers")
+    parser.add_argument("--again", action="store_true", help="try the inputs that escaped once more, and no others")
     parser.add_argument("--minutes", type=float, default=1e9)
     parser.add_argument("--show", action="store_true", help="print escapes, keep no record")
     parser.add_argument("--write", action="store_true", help="make the page from the record, and run nothing")
@@ -60,7 +62,7 @@ def main():
     end = time.time() + 60 * arguments.minutes
     for name in () if arguments.write else names():
         if (not arguments.only or name in arguments.only) and name not in arguments.without:
-            count(name, arguments, end)
+            again(name, arguments.scratch) if arguments.again else count(name, arguments, end)
     if arguments.write:
         PAGE.write_text(page(json.loads(RECORD.read_text())))
 
@@ -81,7 +83,7 @@ def wanted(name, given):
 
 def count(name, arguments, end):
     """Try a reader's inputs from the first that hasn't been, and note in the record what became of them."""
-    entry = {"inputs": arguments.first, "refused": 0, "seconds": 0.0, "commits": [], "escapes": {}}
+    entry = empty(arguments.first)
     if not arguments.show:
         with record() as known:
             entry = entry if arguments.anew else known.get(name, entry)
@@ -93,11 +95,36 @@ def count(name, arguments, end):
         if not arguments.show:
             with record() as known:
                 known[name] = entry
-    escapes = sum(one["count"] for one in entry["escapes"].values())
+    escapes = sum(len(one["numbers"]) for one in entry["escapes"].values())
     print(f"{name}: {entry['inputs']} inputs, {entry['refused']} refused, {entry['seconds']:.0f} s, {escapes} escapes")
     for what, where in entry["escapes"].items() if arguments.show else ():
-        print("   ", where["count"], what, where["first"])
+        print("   ", len(where["numbers"]), what, where["first"])
     sys.stdout.flush()
+
+
+def again(name, scratch):
+    """Try the inputs that escaped, and move those that don't any more to a list of their own."""
+    with record() as known:
+        entry = known.get(name, empty())
+    for kind, where in list(entry["escapes"].items()):
+        still = []
+        for number in where["numbers"]:
+            trial = empty(number)
+            batch(name, trial, 1, scratch)
+            still += [number] if trial["escapes"] else []
+        mended = len(where["numbers"]) - len(still)
+        print(f"{name}: {kind}: {mended} mended, {len(still)} not")
+        if mended:
+            entry["mended"].append({"count": mended, "first": where["first"], "commit": revision()})
+        where["numbers"] = still
+        if not still:
+            del entry["escapes"][kind]
+    with record() as known:
+        known[name] = entry
+
+
+def empty(first=0):
+    return {"inputs": first, "refused": 0, "seconds": 0.0, "commits": [], "escapes": {}, "mended": []}
 
 
 @contextmanager
@@ -139,20 +166,19 @@ def batch(name, entry, share, scratch):
             entry["inputs"] = last + 1
             entry["refused"] += report["refused"]
             if report["escape"]:
-                escaped(entry, report["escape"], f"{last}: {report['done']}")
+                escaped(entry, report["escape"], last, report["done"])
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     if status == UNPREPARED:
         sys.exit(f"no valid files for {name}")
     if status:
-        escaped(entry, f"the process ended with status {status}", f"{last + 1}")
+        escaped(entry, f"the process ended with status {status}", last + 1, "")
         entry["inputs"] = last + 2
     entry["seconds"] = round(entry["seconds"] + time.time() - start, 1)
 
 
-def escaped(entry, what, where):
+def escaped(entry, what, number, done):
     kind = what.rpartition("[")[2] + what.partition(":")[0] if "[" in what else what
-    noted = entry["escapes"].setdefault(kind, {"count": 0, "first": f"{where}: {what}"})
-    noted["count"] += 1
+    entry["escapes"].setdefault(kind, {"numbers": [], "first": f"{number}: {done}: {what}"})["numbers"].append(number)
 
 
 class Slow(BaseException):
@@ -221,14 +247,17 @@ def prepare(name, scratch):
 
 
 def page(counts):
-    rows, escapes = [], []
+    rows, escapes, mended = [], [], []
     for name, entry in counts.items():
-        escaped = sum(one["count"] for one in entry["escapes"].values())
+        escaped = sum(len(one["numbers"]) for one in entry["escapes"].values())
         figures = f"{entry['inputs']:,} | {entry['refused']:,} | {escaped} | {entry['seconds']:.0f}"
         rows.append(f"| {name} | {figures} | {', '.join(entry['commits'])} |")
-        escapes += [f"- {name}: {where['first']} ({where['count']})" for where in entry["escapes"].values()]
+        escapes += [f"- {name}: {where['first']} ({len(where['numbers'])})" for where in entry["escapes"].values()]
+        mended += [f"- {name}: {where['first']} ({where['count']}; {where['commit']})" for where in entry["mended"]]
     total, refused = (sum(entry[key] for entry in counts.values()) for key in ("inputs", "refused"))
-    return TEXT.format(total=total, refused=refused, rows="\n".join(rows), escapes="\n".join(escapes) or "none.")
+    lists = {"escapes": escapes, "mended": mended}
+    shown = {key: "\n\n" + "\n".join(lines) if lines else " none." for key, lines in lists.items()}
+    return TEXT.format(total=total, refused=refused, rows="\n".join(rows), **shown)
 
 
 TEXT = """# Hostile input
@@ -243,7 +272,9 @@ was read, as a file with a changed number may be. Seconds of wall clock, x86_64,
 |---|---|---|---|---|---|
 {rows}
 
-Escapes: {escapes}
+Escapes:{escapes}
+
+Escapes that were mended after the count, their inputs tried again (number, commit):{mended}
 """
 
 

@@ -169,6 +169,25 @@ def test_a_policy_that_names_a_module_is_refused_before_it_is_imported(tmp_path,
     assert not (tmp_path / "mark").exists()
 
 
+@pytest.mark.parametrize(
+    "cell", [3, {"row": "a"}, {"row": "a", "column": "b", "low": "x", "high": 1, "value": None, "kind": "ties"}]
+)
+def test_earlier_tables_that_are_none_are_refused_before_the_work(cell, tmp_path, command):
+    run = tmp_path / "run"
+    rr.RobustVI(random_model(1), rr.KL(0.1), discount=0.5).learn(run=run)
+    (run / "result/evaluation.json").write_text(json.dumps({"noise": {"title": "t", "cells": [cell]}}))
+    code, _, said = command("evaluate", "run", "--shift", "action_noise=0.1")
+    assert code == 1
+    assert "evaluation.json is no sound file of earlier tables" in said
+
+
+@pytest.mark.parametrize("seed", ["-1", "99999999999999999999"])
+def test_a_seed_that_no_generator_takes_is_refused(seed, command):
+    code, _, said = command("game", "fishery", "--set", "none", "--equilibrium", "ce", "--seed", seed)
+    assert code == 2
+    assert "--seed" in said
+
+
 @pytest.fixture(scope="module")
 def policies(tmp_path_factory):
     pytest.importorskip("torch")

@@ -10,6 +10,7 @@ import typer
 from robust_rl import envs
 from robust_rl.agents import RobustVI
 from robust_rl.cli import options
+from robust_rl.errors import sound
 from robust_rl.evaluation import evaluate_shifts
 from robust_rl.reports import how_read
 from robust_rl.table import Table
@@ -45,16 +46,15 @@ def evaluate(
     directory = RunDirectory(run)
     directory.read()  # refuses what is no run, before anything is made there
     agent = RobustVI.load(run / "result" / "policy")
+    records = directory.result / "evaluation.json"
+    with sound(records, "file of earlier tables"):
+        shown = {name: Table.from_dict(content) for name, content in (read_json(records) if records.exists() else {}).items()}
     env = agent.model if agent.env_id is None else envs.make(agent.env_id, **agent.env_kwargs)
     nominal = agent.nominal()
     tables = evaluate_shifts({"nominal": nominal, "robust": agent}, env, shifts, episodes=episodes, seed=seed)
-    records = directory.result / "evaluation.json"
-    known = read_json(records) if records.exists() else {}
-    known |= {name: table.to_dict() for name, table in tables.items()}
-    write_json(records, known)
-    report = options.report(
-        directory, agent, nominal.solution, {name: Table.from_dict(content) for name, content in known.items()}
-    )
+    shown |= tables
+    write_json(records, {name: table.to_dict() for name, table in shown.items()})
+    report = options.report(directory, agent, nominal.solution, shown)
     if json:
         options.print_json({name: table.to_dict() for name, table in tables.items()} | {"report": report})
         return

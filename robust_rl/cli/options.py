@@ -71,7 +71,8 @@ Out = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 Device = Annotated[str, typer.Option("--device", help="Where torch works: `cpu`, `cuda`, `cuda:1`, `mps`.")]
-Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
+# from 0 to what numpy, torch and scikit-learn all take
+Seed = Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1, help="Seed of everything random.")]
 
 # sets whose arguments are arrays, which a flag can't give
 FROM_PYTHON: dict[type[RectangularSet], str] = {
