@@ -35,14 +35,14 @@ ROOT = HERE.parents[1]
 RECORD, PAGE = HERE.with_suffix(".json"), HERE.with_suffix(".md")
 sys.path.insert(0, str(ROOT))
 GIGABYTE, SECONDS, CLOCK, UNPREPARED = 2**30, 5, 60, 77
-BOMBS, LINES = "archives that unpack to no end", "command lines"
+BOMBS, LINES, PLANNING = "archives that unpack to no end", "command lines", "command lines: planning, games, logs"
 INPUTS = 5000
 SLOW = (
     "runs: checkpoints of torch", "LESS kernels", "optimizer states", "language models", "reward models", "GGUF",
     "diffusion models", "masked images: models, pictures", "MATTE: models", "MATTE: encoder-decoders",
     "vpo: preferences, tokenized", "vpo: configurations", "runs: evaluations",
 )  # fmt: skip
-FEWER = dict.fromkeys(SLOW, 1000)
+FEWER = dict.fromkeys(SLOW, 1000) | {LINES: 2500}
 
 
 def main():
@@ -70,7 +70,7 @@ def main():
 def names():
     from tests.fuzz_cases import cases
 
-    return [*cases(), BOMBS, LINES]
+    return [*cases(), BOMBS, PLANNING, LINES]
 
 
 def wanted(name, given):
@@ -224,10 +224,10 @@ def too_long(*_):
 
 def prepare(name, scratch):
     """Return a function that tries one input."""
-    if name == LINES:
+    if name in (LINES, PLANNING):
         from tests import fuzz_commands
 
-        return fuzz_commands.prepare(scratch / "commands")
+        return fuzz_commands.prepare(scratch / ("commands" if name == LINES else "planning"), papers=name == LINES)
     from tests import fuzz_bombs, fuzz_cases, fuzzing
 
     place = scratch / "".join(letter if letter.isalnum() else "-" for letter in name)

@@ -180,8 +180,11 @@ def make_models(place):
     )
 
 
-def prepare(place):
-    """Return a function that runs the line of a number, and keeps what it leaves inside ``place``."""
+def prepare(place, papers=True):
+    """Return a function that runs the line of a number, and keeps what it leaves inside ``place``.
+
+    ``papers`` adds the commands of the other papers, which load torch and take several times as long.
+    """
     from robust_rl.cli.main import main
 
     if not (place / "solved/result").exists():
@@ -190,7 +193,7 @@ def prepare(place):
         make_files(place)
     os.chdir(place)
     lines = LINES
-    if have("torch", "trl", "diffusers", "zuko", "sklearn", "ray"):
+    if papers and have("torch", "trl", "diffusers", "zuko", "sklearn", "ray"):
         lines = LINES + 2 * WITH_TORCH  # of either kind about as many
         if not Path("vpo.yaml").exists():
             make_models(place)
@@ -234,7 +237,7 @@ def prepare(place):
 
 def line_of(number, lines=LINES + 2 * WITH_TORCH):
     """Return the line of a number."""
-    rng = random.Random(f"command|{number}")
+    rng = random.Random(f"{'command' if len(lines) > len(LINES) else 'planning'}|{number}")
     return mutate(rng, rng.choice(lines))
 
 
