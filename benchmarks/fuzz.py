@@ -275,6 +275,30 @@ was read, as a file with a changed number may be. Seconds of wall clock, x86_64,
 Escapes:{escapes}
 
 Escapes that were mended after the count, their inputs tried again (number, commit):{mended}
+
+## Every place where a file is read
+
+| in robust_rl | tried as |
+|---|---|
+| formats/ | tables, Storm's drn, PRISM's tra |
+| models/npz.py, model_file.py, game_file.py | models, games |
+| datasets.py, features.py, calibration/ | data sets, features, calibration logs |
+| policy_file.py and the agents, rllib/network_policy.py | policies, network policies: read, then asked for actions |
+| training/: arrays, files, checkpoints, metrics_file, run_directory, trainer, trials | arrays, runs |
+| every `load_checkpoint` but those under rllib/ | runs: checkpoints, with and without torch |
+| table.py, cli/evaluate.py | runs: evaluations |
+| alignment/data.py, jsonl.py | preferences, read and tokenized for a training |
+| alignment/vpo.py (YAML of `--config`) | vpo: configurations, up to the training |
+| alignment/judges.py, gguf.py, optimizer_state.py | lexicons, reward models, GGUF, optimizer states |
+| extras/llm_loading.py, less/kernels.py | language models (sound, pickled, with code), LESS kernels |
+| extras/matte/: text, study, vader, backbone | MATTE: models, settings, sentences, encoder-decoders |
+| extras/mim/folders.py, dpnp/restoration.py, dpnp/model_folder.py | masked images, pictures, diffusion models |
+| extras/concepts/page.py | concepts: tables, graphs |
+| texts of `griffin`, `less`, `matte transfer` | command lines |
+
+Not tried: the folders of an unfinished `vpo-online` (`rounds/`), `mim`'s snapshots, and what Ray and Transformers keep to resume
+from, which are pickles and local only ([what is trusted](../docs/security.md)). A configuration of accelerate is read by
+accelerate, in a process of its own.
 """
 
 
