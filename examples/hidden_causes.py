@@ -15,7 +15,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from robust_rl.extras.concepts import DiscreteHierarchy, HierarchicalConceptDiscovery, match_latents, skeleton_f1
-from robust_rl.extras.concepts.em import Posterior, Rows
+from robust_rl.extras.concepts.posterior import Posterior, Rows
 from robust_rl.training import Figure, RunDirectory, Section, Table
 
 GRAPH, ROWS, DRAW = "G4", 10_000, 1004

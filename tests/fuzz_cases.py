@@ -337,13 +337,13 @@ def evaluate(path):
     from robust_rl.cli import evaluate as command
     from robust_rl.cli import options
 
-    keep = options.report, options.print_json
-    options.report = lambda *arguments: [str(table) for table in arguments[-1].values()]
+    keep = options.illustrated, options.print_json
+    options.illustrated = lambda *arguments: [str(table) for table in arguments[-1].values()]
     options.print_json = lambda *_: None
     try:
         command.evaluate(path, ["action_noise=0.1"], json=True)
     finally:
-        options.report, options.print_json = keep
+        options.illustrated, options.print_json = keep
 
 
 # ----------------------------------------------------------------------------------------------------------- preferences

@@ -82,6 +82,28 @@ def cover_search():
     return CoverSearch(ExactRanks(truth.joint(), truth.observed), truth.observed, 2)
 
 
+def concept_refinement():
+    pytest.importorskip("networkx")
+    from robust_rl.extras.concepts import DiscreteHierarchy
+    from robust_rl.extras.concepts.refinement import Refinement
+    from robust_rl.extras.concepts.scoring import ShapeScore
+
+    truth = DiscreteHierarchy.random("G1", seed=0)
+    score = ShapeScore(truth.sample(200, seed=1), truth.observed, 2, max_fits=30)
+    return Refinement([(1, frozenset(truth.observed))], score, 2)
+
+
+def concept_stages():
+    pytest.importorskip("sklearn")
+    pytest.importorskip("networkx")
+    from robust_rl.extras.concepts import DiscreteHierarchy, HierarchicalConceptDiscovery
+    from robust_rl.extras.concepts.stability import with_resamples
+    from robust_rl.extras.concepts.stages import InTurn
+
+    est = HierarchicalConceptDiscovery(n_states=2, max_fits=5)
+    return InTurn(with_resamples(est, DiscreteHierarchy.random("G1", seed=0).sample(200, seed=1), 2))
+
+
 def patch_mixtures():
     pytest.importorskip("sklearn")
     import numpy as np
@@ -153,6 +175,8 @@ TRAINABLES = {
     "one-layer masked image model": one_layer_mim,
     "MATTE on sentences": matte,
     "concepts, search for covers": cover_search,
+    "concepts, refinement": concept_refinement,
+    "concepts, stages of a run": concept_stages,
     "concepts, mixtures of patches": patch_mixtures,
     "torch optimiser loop": torch_regression,
 }

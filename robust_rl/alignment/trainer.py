@@ -19,8 +19,8 @@ J          vpo/value = -beta E_cal h       estimate of the best value under the 
 
 Nothing of TRL is copied. What is relied on beyond its public interface: ``DPOTrainer.compute_loss`` calls the model it
 is given once, with keyword arguments, and reads ``log_probs`` from what comes back. :class:`_Forward` stands in for
-the model there. The package pins TRL below the next minor version, and ``tests/alignment/test_hook.py`` fails loudly
-when this changes.
+the model there; its count of tokens is ``_total_train_tokens``. The package pins TRL below the next minor version, and
+``tests/alignment/test_hook.py`` and ``test_command.py`` fail loudly when this changes.
 
 Source: Cen et al., Value-Incentivized Preference Optimization, arXiv:2405.19320. TRL 1.16.
 """
@@ -41,6 +41,7 @@ from trl import DPOTrainer
 from robust_rl.alignment.calibration import CalibrationCollator, calibration_inputs, split_batch, with_calibration
 from robust_rl.alignment.config import VPOConfig
 from robust_rl.alignment.loss import calibration_term
+from robust_rl.alignment.run_callback import TokenCount
 from robust_rl.errors import InvalidArgumentError
 
 _PAPER = "Value-Incentivized Preference Optimization: A Unified Approach to Online and Offline RLHF"
@@ -108,6 +109,7 @@ class VPOTrainer(DPOTrainer):
         if not isinstance(args, VPOConfig):
             raise InvalidArgumentError(f"args is a {type(args).__name__}; VPOTrainer takes a VPOConfig")
         super().__init__(model, ref_model, args, **settings)
+        self.add_callback(TokenCount(self))
         if args.calibrates_on_more_rows:
             self._add_calibration()
         if args.calibration_floor is not None:

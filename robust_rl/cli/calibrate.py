@@ -10,8 +10,8 @@ import typer
 
 from robust_rl import envs
 from robust_rl.calibration import calibrate as calibrated
-from robust_rl.cli import options
-from robust_rl.training import RunDirectory, save_arrays, write_json
+from robust_rl.cli import options, running
+from robust_rl.training import save_arrays, write_json
 
 Simulator = Annotated[str, typer.Option("--simulator", help="Gymnasium id or model file, as for `solve`.")]
 Log = Annotated[
@@ -64,7 +64,6 @@ def calibrate(
         sampling="generative" if generative else "trajectories",
     )  # fmt: skip
     radius = math.ceil(found.radius.max() * 1e6) / 1e6  # type: ignore[union-attr]
-    run = RunDirectory(out) if out else RunDirectory.create(name=options.run_name("calibrate", simulator))
     configuration = {
         "simulator": simulator,
         "env_kwargs": arguments,
@@ -72,7 +71,8 @@ def calibrate(
         "confidence": confidence,
         "support": support,
     }
-    run.start(configuration | {"visited_only": visited_only, "generative": generative}, command="robust-rl calibrate")
+    configuration |= {"visited_only": visited_only, "generative": generative}
+    run = running.begin(out, "calibrate", simulator, configuration)
     given = "".join(f" --env-arg {argument}" for argument in env_arg or [])
     use = f"robust-rl solve {simulator}{given} --set tv --radius {radius:g} --support {support} --discount 0.99"
     result = {

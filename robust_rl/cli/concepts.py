@@ -23,7 +23,11 @@ Refine = Annotated[bool, typer.Option("--refine/--no-refine", help="Let graphs c
 Bootstraps = Annotated[int, typer.Option("--bootstraps", min=0, help="Resamples that say how stable each edge is.")]
 OutGraph = Annotated[
     Path | None,
-    typer.Option("--out", help="The graph's .json file, or a run directory. Default: runs/concepts-<data>-<time>."),
+    typer.Option(
+        "--out",
+        help="Run directory, in which an unfinished run is resumed, or just a .json file for the graph. "
+        "Default: runs/concepts-<data>-<time>.",
+    ),
 ]
 Graph = Annotated[str, typer.Option("--graph", help="G1 to G7, or a .json file with `children` and perhaps `tables`.")]
 Rows = Annotated[int, typer.Option("--n", help="Rows to draw.")]
@@ -50,25 +54,31 @@ def discover(
     robust-rl concepts discover data.csv --n-states 2 --out graph.json
     """
     require("sklearn", "robust-rl[concepts]")
-    from robust_rl.extras.concepts import HierarchicalConceptDiscovery, edge_frequencies
+    from robust_rl.extras.concepts import HierarchicalConceptDiscovery
     from robust_rl.extras.concepts.page import read_table, summary, write_concepts_report
+    from robust_rl.extras.concepts.stability import with_resamples
+    from robust_rl.extras.concepts.stages import InTurn, drive
 
     table, states = read_table(data), "auto" if n_states == "auto" else _number("--n-states", n_states)
     settings: dict[str, Any] = {"n_states": states, "max_cover": max_cover, "alpha": alpha, "refine": refine}
-    est = HierarchicalConceptDiscovery(**settings, random_state=seed, verbose=sys.stderr.isatty())
-    est.fit(table)
-    stable = edge_frequencies(est, table, bootstraps, seed=seed) if bootstraps else None
-    result = summary(est, stable)
-    if out is not None and out.suffix == ".json":
-        write_json(out, result)
-    else:
-        run = RunDirectory(out) if out else RunDirectory.create(name=options.run_name("concepts", data.stem))
+    est = HierarchicalConceptDiscovery(**settings, random_state=seed)
+    searches = InTurn(with_resamples(est, table, bootstraps, seed))
+    run = _run(out, data)
+    if run is not None:
         run.start(settings | {"data": str(data), "bootstraps": bootstraps}, seed=seed, command="robust-rl concepts discover")
+    try:
+        stable = drive(searches, run, progress=sys.stderr.isatty())
+    except KeyboardInterrupt:
+        options.note(f"unfinished; the same command with --out {run.path} goes on" if run else "unfinished, and nothing saved")
+        raise typer.Exit(130) from None
+    result = summary(est, stable)
+    if run is None:
+        write_json(out, result)  # type: ignore[arg-type]
+    else:
         run.result.mkdir(exist_ok=True)
         write_json(run.result / "graph.json", result)
         result |= {"run": str(run.path)}
         result["report"] = options.illustrated(write_concepts_report, run.result / "report.html", est, data.name, stable)
-        run.finish()
     if json:
         options.print_json(result)
     else:
@@ -104,6 +114,13 @@ def simulate(
         options.print_json({"data": str(out), "truth": str(written), "rows": n, "columns": truth.observed})
     else:
         options.console.print(f"{n} rows of {len(truth.observed)} columns: {out}\nthe truth: {written}", markup=False)
+
+
+def _run(out: Path | None, data: Path) -> RunDirectory | None:
+    """Return the run directory, or None where the graph goes to a file of its own."""
+    if out is not None and out.suffix == ".json":
+        return None
+    return RunDirectory(out) if out else RunDirectory.create(name=options.run_name("concepts", data.stem))
 
 
 def _number(flag: str, text: str) -> int:

@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from robust_rl.cli import options
-from robust_rl.training import RunDirectory
+from robust_rl.cli import options, running
 
 Pictures = Annotated[str, typer.Argument(help="`digits`: scikit-learn's, 8x8. `patches`: of scikit-image's photographs, 32x32.")]
 Steps = Annotated[int | None, typer.Option("--steps", help="Optimiser steps. Default: 2500 for digits, 3000 for patches.")]
@@ -38,16 +37,11 @@ def diffusion_train(
     chosen = recipe(pictures)
     from robust_rl.extras.denoiser.run import train  # loads torch, which a misspelt name need not wait for
 
-    run = RunDirectory(out) if out else RunDirectory.create(name=options.run_name("diffusion-train", pictures))
+    run = running.directory(out, "diffusion-train", pictures)
     trained = train(
         chosen, run, steps=steps, batch_size=batch_size, every=every, seed=seed, name=pictures, device=device,
         progress=sys.stderr.isatty(),
     )  # fmt: skip
-    if trained.interrupted:
-        options.note(f"unfinished; the same command with --out {run.path} goes on")
-        raise typer.Exit(130)
-    page = options.illustrated(trained.write_report, run.result / "report.html")
-    if json:
-        options.print_json(trained.summary() | {"model": str(run.path), "report": page})
-    else:
-        options.console.print(f"{pictures}: {trained}\nmodel: {run.path}\nreport: {page}", markup=False)
+    running.stop_if(trained.interrupted, run)
+    text, found = f"{pictures}: {trained}\nmodel: {run.path}", trained.summary() | {"model": str(run.path)}
+    running.conclude(run, json, found, text, lambda: trained.write_report(run.result / "report.html"))

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from robust_rl.cli import options
-from robust_rl.training import RunDirectory, Trainer
+from robust_rl.cli import options, running
+from robust_rl.training import Trainer
 from robust_rl.training.optional import require
 
 Model = Annotated[Path, typer.Option("--model", help="Folder of a diffusers pipeline, as `robust-rl diffusion-train` leaves it.")]
@@ -63,17 +63,11 @@ def dpnp(
         "eta_min": eta_min, "dds": dds, "dds_steps": dds_steps, "pcs_steps": pcs_steps,
     }  # fmt: skip
     restored = Restoration(model, image, operator, device=device, **settings)  # type: ignore[arg-type]
-    run = RunDirectory(out) if out else RunDirectory.create(name=options.run_name("dpnp", f"{operator}-{image.stem}"))
     configuration = {"model": str(model), "operator": operator, "image": str(image)} | settings
-    run.start(configuration, seed=seed, command="robust-rl dpnp")
+    run = running.begin(out, "dpnp", f"{operator}-{image.stem}", configuration, seed)
     trainer = Trainer(run, checkpoint_every=1, progress=sys.stderr.isatty())
     trainer.fit(restored.sampler)
-    if trainer.interrupted:
-        options.note(f"unfinished; the same command with --out {run.path} goes on")
-        raise typer.Exit(130)
+    running.stop_if(trainer.interrupted, run)
     restored.save(run.result)
-    page = options.illustrated(restored.write_report, run.result / "report.html")
-    if json:
-        options.print_json(restored.summary() | {"run": str(run.path), "report": page})
-    else:
-        options.console.print(f"{restored}\nrun: {run.path}\nreport: {page}", markup=False)
+    page, text = run.result / "report.html", f"{restored}\nrun: {run.path}"
+    running.conclude(run, json, restored.summary(), text, lambda: restored.write_report(page))

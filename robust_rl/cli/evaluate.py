@@ -12,7 +12,7 @@ from robust_rl.agents import RobustVI
 from robust_rl.cli import options
 from robust_rl.errors import sound
 from robust_rl.evaluation import evaluate_shifts
-from robust_rl.reports import how_read
+from robust_rl.reports import how_read, write_agent_report
 from robust_rl.table import Table
 from robust_rl.training import RunDirectory, read_json, write_json
 
@@ -47,17 +47,23 @@ def evaluate(
     directory.read()  # refuses what is no run, before anything is made there
     agent = RobustVI.load(run / "result" / "policy")
     records = directory.result / "evaluation.json"
-    with sound(records, "file of earlier tables"):
-        shown = {name: Table.from_dict(content) for name, content in (read_json(records) if records.exists() else {}).items()}
+    earlier_tables(records)  # which are refused before the work, too
     env = agent.model if agent.env_id is None else envs.make(agent.env_id, **agent.env_kwargs)
     nominal = agent.nominal()
     tables = evaluate_shifts({"nominal": nominal, "robust": agent}, env, shifts, episodes=episodes, seed=seed)
-    shown |= tables
-    write_json(records, {name: table.to_dict() for name, table in shown.items()})
-    report = options.report(directory, agent, nominal.solution, shown)
+    with directory.held():  # two evaluations at once must not lose each other's tables
+        shown = earlier_tables(records) | tables
+        write_json(records, {name: table.to_dict() for name, table in shown.items()})
+        report = options.illustrated(write_agent_report, directory.result / "report.html", agent, nominal.solution, shown)
     if json:
         options.print_json({name: table.to_dict() for name, table in tables.items()} | {"report": report})
         return
     for table in tables.values():
         options.console.print(f"{table}\n({how_read(table)})", markup=False)
     options.console.print(f"report: {report}")
+
+
+def earlier_tables(records: Path) -> dict[str, Table]:
+    """Return the tables that earlier evaluations left, by their names. Raises FileFormatError if they are none."""
+    with sound(records, "file of earlier tables"):
+        return {name: Table.from_dict(content) for name, content in (read_json(records) if records.exists() else {}).items()}

@@ -8,11 +8,10 @@ from typing import Annotated
 import typer
 
 from robust_rl import frontiers
-from robust_rl.cli import options
+from robust_rl.cli import options, running
 from robust_rl.cli.solve import Environment, Tolerance
 from robust_rl.errors import InvalidArgumentError
 from robust_rl.reports import how_read, write_frontier_report
-from robust_rl.training import RunDirectory
 
 Radii = Annotated[str, typer.Option("--radius", help="Radii, in the set's own norm (cvar: levels).", metavar="RADIUS,RADIUS,...")]
 
@@ -40,18 +39,12 @@ def frontier(
     model = frontiers.open_world(world, env_kwargs if world is env else {})
     # whatever is wrong shows here, before a run is made
     steps = frontiers.FrontierPlanner(model, ball, radii, discount=discount, horizon=horizon, tol=tol)  # type: ignore[arg-type]
-    run = RunDirectory(out) if out else RunDirectory.create(name=options.run_name("frontier", env))
     configuration = {"env": env, "env_kwargs": env_kwargs, "uncertainty": repr(ball), "radii": radii, "tol": tol}
-    run.start(configuration | {"discount": discount, "horizon": horizon}, command="robust-rl frontier")
+    run = running.begin(out, "frontier", env, configuration | {"discount": discount, "horizon": horizon})
     table = frontiers.run_frontier(steps, run, progress=sys.stderr.isatty())
-    if not steps.done:
-        options.note(f"unfinished; the same command with --out {run.path} goes on")
-        raise typer.Exit(130)
-    page = options.illustrated(write_frontier_report, run.result / "report.html", table, steps.uncertainty, env)
-    if json:
-        options.print_json(table.to_dict() | {"run": str(run.path), "report": page})
-    else:
-        options.console.print(f"{env}: {table}\n({how_read(table)})\nreport: {page}", markup=False)
+    running.stop_if(not steps.done, run)
+    page, text = run.result / "report.html", f"{env}: {table}\n({how_read(table)})"
+    running.conclude(run, json, table.to_dict(), text, lambda: write_frontier_report(page, table, steps.uncertainty, env))
 
 
 def _numbers(text: str) -> list[float]:

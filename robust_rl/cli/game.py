@@ -8,10 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from robust_rl import envs
-from robust_rl.cli import options
+from robust_rl.cli import options, running
 from robust_rl.game_agent import DRNVI
 from robust_rl.game_reports import judged, write_game_report
-from robust_rl.training import RunDirectory
 
 Name = Annotated[
     str,
@@ -43,6 +42,7 @@ def game(
     equilibrium: Equilibrium = "cce",
     selection: Selection = "utilitarian",
     samples: Samples = None,
+    checkpoint_every: options.CheckpointEvery = None,
     seed: options.Seed = 0,
     env_arg: options.EnvArgs = None,
     out: options.Out = None,
@@ -60,24 +60,16 @@ def game(
     sets = options.uncertainty_by_agent(set_name, radius, support, known.agents)
     rule = None if selection == "any" else selection
     agent = DRNVI(known, sets, equilibrium=equilibrium, selection=rule, samples=samples, seed=seed)
-    run = RunDirectory(out) if out else RunDirectory.create(name=options.run_name("game", name))
     configuration: dict[str, Any] = {
         "game": name,
         "env_kwargs": env_kwargs,
         "uncertainty": {who: repr(one) for who, one in sets.items()},
     }
     configuration |= {"equilibrium": equilibrium, "selection": selection, "horizon": agent.horizon, "samples": samples}
-    run.start(configuration | {"seed": seed}, command="robust-rl game")
-    agent.learn(run=run, progress=sys.stderr.isatty())
-    if agent.interrupted or not agent.planner.done:
-        options.note(f"unfinished; the same command with --out {run.path} goes on")
-        raise typer.Exit(130)
+    run = running.begin(out, "game", name, configuration | {"seed": seed}, seed)
+    agent.learn(run=run, checkpoint_every=checkpoint_every, progress=sys.stderr.isatty())
+    running.stop_if(agent.interrupted, run)
     verdict = judged(agent, known)
-    result = agent.summary() | verdict.summary() | {"run": str(run.path), "policy": str(run.result / "policy.safetensors")}
-    if not json:
-        options.console.print(f"{name}, {agent.horizon} decisions: {verdict}\npolicy: {result['policy']}", markup=False)
-    result["report"] = options.illustrated(write_game_report, run.result / "report.html", name, verdict)
-    if json:
-        options.print_json(result)
-    else:
-        options.console.print(f"report: {result['report']}", markup=False)
+    result = agent.summary() | verdict.summary() | {"policy": str(run.result / "policy.safetensors")}
+    text = f"{name}, {agent.horizon} decisions: {verdict}\npolicy: {result['policy']}"
+    running.conclude(run, json, result, text, lambda: write_game_report(run.result / "report.html", name, verdict))

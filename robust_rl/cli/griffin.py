@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from robust_rl.cli import options
+from robust_rl.cli import options, running
 from robust_rl.errors import InvalidArgumentError
-from robust_rl.training import RunDirectory, write_json
+from robust_rl.training import write_json
 
 Model = Annotated[str, typer.Option("--model", help="Folder of a transformers decoder, or its name on the hub.")]
 Prompt = Annotated[str, typer.Option("--prompt", help="Text to go on from, or @FILE to read it from.", metavar="TEXT|@FILE")]
@@ -42,20 +42,15 @@ def griffin(
     from robust_rl.extras.griffin import compare
 
     found = compare(network, tokenizer(text)["input_ids"], **settings)  # type: ignore[arg-type]
-    run = RunDirectory(out) if out else RunDirectory.create(name=options.run_name("griffin", Path(model).name))
-    run.start(settings | {"model": model, "prompt": text}, seed=seed, command="robust-rl griffin")
+    run = running.begin(out, "griffin", Path(model).name, settings | {"model": model, "prompt": text}, seed)
     run.truncate_metrics(0)  # of an earlier run there
     for each in range(rounds):
         run.log(each + 1, {f"time/{name}": float(times[each]) for name, times in found.seconds.items()})
     texts = {name: tokenizer.decode(ids) for name, ids in (("full", found.full_tokens), ("pruned", found.tokens))}
     result = found.summary() | {"texts": texts, "run": str(run.path)}
     write_json(run.result / "griffin.json", result)
-    result["report"] = options.illustrated(found.write_report, run.result / "report.html", text, texts)
-    run.finish()
-    if json:
-        options.print_json(result)
-    else:
-        options.console.print(f"{found}\n\n{texts['pruned']}\n\nreport: {result['report']}", markup=False)
+    page = run.result / "report.html"
+    running.conclude(run, json, result, f"{found}\n\n{texts['pruned']}\n", lambda: found.write_report(page, text, texts))
 
 
 def _text(prompt: str) -> str:

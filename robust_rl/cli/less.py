@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from robust_rl.cli import options
+from robust_rl.cli import options, running
 from robust_rl.errors import InvalidArgumentError
-from robust_rl.training import RunDirectory, Trainer, write_json
+from robust_rl.training import Trainer, write_json
 
 app = typer.Typer(
     no_args_is_help=True, help="A language model's cache of fixed size, with a state for the tokens that it dropped (LESS)."
@@ -67,33 +67,18 @@ def fit(
     kernels = LessKernels.from_config(network.config, rank=rank, hidden=hidden, layers=which, seed=seed)
     settings: dict[str, Any] = {"epochs": epochs, "learning_rate": learning_rate, "halve_every": max(1, epochs // 4)}
     job = LessFit(kernels, network, tokens, chosen, **settings, seed=seed, layers_at_once=layers_at_once)
-    run = RunDirectory(out) if out else RunDirectory.create(name=options.run_name("less", Path(model).name))
     configuration = {"model": model, "text": text, "policy": chosen, "length": length, "sequences": len(tokens)}
-    run.start(configuration | settings | {"rank": rank, "layers": kernels.layers}, seed=seed, command="robust-rl less fit")
+    configuration |= settings | {"rank": rank, "layers": kernels.layers}
+    run = running.begin(out, "less fit", Path(model).name, configuration, seed)
     trainer = Trainer(run, max_steps=job.steps, checkpoint_every=checkpoint_every, progress=sys.stderr.isatty())
     trainer.fit(job)
-    if trainer.interrupted:
-        options.note(f"unfinished; the same command with --out {run.path} goes on")
-        raise typer.Exit(130)
-    run.result.mkdir(exist_ok=True)
+    running.stop_if(trainer.interrupted, run)
     kernels.save(run.result / "kernels.safetensors")
     losses = {str(layer): min(found) for layer, found in losses_by_layer(run.metrics()).items()}
-    result: dict[str, Any] = {
-        "policy": str(chosen),
-        "loss": losses,
-        "kernels": str(run.result / "kernels.safetensors"),
-        "run": str(run.path),
-    }
-    result["report"] = options.illustrated(write_fit_report, run, f"LESS on {Path(model).name}, {chosen}")
-    if json:
-        options.print_json(result)
-    else:
-        mean = sum(losses.values()) / len(losses)
-        options.console.print(
-            f"{chosen}: held-out error {mean:.3f} of the policy's, mean over {len(losses)} layers\nkernels: {result['kernels']}\n"
-            f"report: {result['report']}",
-            markup=False,
-        )
+    result = {"policy": str(chosen), "loss": losses, "kernels": str(run.result / "kernels.safetensors")}
+    mean, title = sum(losses.values()) / len(losses), f"LESS on {Path(model).name}, {chosen}"
+    words = f"{chosen}: held-out error {mean:.3f} of the policy's, mean over {len(losses)} layers\nkernels: {result['kernels']}"
+    running.conclude(run, json, result, words, lambda: write_fit_report(run, title))
 
 
 @app.command()
@@ -124,21 +109,13 @@ def evaluate(
     learned = learned.to(network.device)
     errors = attention_errors(network, learned, chosen, tokens)
     figures = evaluate_less(network, learned, chosen, tokens, length // 2 if prompt is None else prompt)
-    run = RunDirectory(out) if out else RunDirectory.create(name=options.run_name("less-evaluate", Path(model).name))
     configuration = {"model": model, "kernels": kernels, "text": text, "policy": chosen, "length": length, "prompt": prompt}
-    run.start(configuration | {"sequences": len(tokens)}, seed=seed, command="robust-rl less evaluate")
-    run.result.mkdir(exist_ok=True)
+    run = running.begin(out, "less evaluate", Path(model).name, configuration | {"sequences": len(tokens)}, seed)
     result: dict[str, Any] = {"policy": str(chosen), "decoding": figures, "attention_errors": errors, "run": str(run.path)}
     write_json(run.result / "evaluation.json", result)
     title = f"LESS on {Path(model).name}, {chosen}"
-    result["report"] = options.illustrated(write_evaluation_report, run, title, figures, errors)
-    run.finish()
-    if json:
-        options.print_json(result)
-    else:
-        rows = [{"method": name} | {key: f"{number:.4g}" for key, number in found.items()} for name, found in figures.items()]
-        options.print_records(rows, False)
-        options.console.print(f"report: {result['report']}", markup=False)
+    table = options.as_table([{"method": name} | found for name, found in figures.items()])
+    running.conclude(run, json, result, table, lambda: write_evaluation_report(run, title, figures, errors))
 
 
 def _read(paths: list[Path]) -> list[str]:

@@ -3,27 +3,41 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from robust_rl import envs
 from robust_rl.cli import options
-from robust_rl.training import RunDirectory
+from robust_rl.comparison import compare_runs, write_comparison
 from robust_rl.uncertainty import SETS
 
 
 def runs(
     folder: Annotated[Path, typer.Argument(help="Folder that holds the runs.")] = Path("runs"),
+    metric: Annotated[list[str] | None, typer.Option("--metric", help="Show its last value; may be repeated.")] = None,
+    page: Annotated[
+        Path | None, typer.Option("--page", help="Write a page that compares the runs: settings, metrics, curves.")
+    ] = None,
     json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
-    """List the runs in a folder, oldest first."""
-    found = RunDirectory.list(folder)
-    records = [
-        {"run": str(r.path), "command": r.command, "status": r.status, "started": r.started, "steps": r.step} for r in found
-    ]
-    options.print_records(records, json, empty=f"no runs in {folder}; `robust-rl solve` makes one")
+    """List the runs in a folder, oldest first, with the settings that set those of one command apart.
+
+    robust-rl runs --metric solve/lower --page runs.html
+    """
+    records = compare_runs(folder, metric or ())
+    written = None if page is None else write_comparison(page, folder, metric or ())
+    shown = records if json else [{name: _words(value) for name, value in record.items()} for record in records]
+    options.print_records(shown, json, empty=f"no runs in {folder}; `robust-rl solve` makes one")
+    if written is not None:
+        options.note(f"page: {written}")
+
+
+def _words(value: Any) -> Any:
+    if isinstance(value, dict):
+        return ", ".join(f"{name}={setting}" for name, setting in value.items())
+    return f"{value:.6g}" if isinstance(value, float) else value
 
 
 def environments(json: options.Json = False, debug: options.Debug = False) -> None:

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from robust_rl.cli import options
-from robust_rl.training import RunDirectory, write_json
+from robust_rl.cli import options, running
+from robust_rl.training import write_json
 
 app = typer.Typer(
     help="MATTE: what a sentence would have been in another style or another domain.",
@@ -32,6 +32,7 @@ ToDomain = Annotated[str | None, typer.Option("--to-domain", help="Domain that i
 Direction = Annotated[str, typer.Option("--direction", help="prototype, replace or classifier.")]
 Strength = Annotated[float, typer.Option("--strength", help="How far to go; 1 is to the examples of the style.")]
 Beams = Annotated[int, typer.Option("--beams", min=1, help="Width of the beam search.")]
+CheckpointEvery = Annotated[int, typer.Option("--checkpoint-every", min=1, help="Steps between checkpoints.")]
 Limit = Annotated[int, typer.Option("--limit", min=1, help="Sentences held out to transfer, at most.")]
 
 
@@ -41,6 +42,7 @@ def train(
     config: Config = None,
     steps: Steps = None,
     examples: Examples = 10,
+    checkpoint_every: CheckpointEvery = 200,
     seed: options.Seed = 0,
     out: options.Out = None,
     json: options.Json = False,
@@ -54,12 +56,12 @@ def train(
 
     settings = read_config(config, data, steps=steps, seed=seed)
     sentences = read_sentences(data, seed)[0]
-    run = RunDirectory(out) if out else RunDirectory.create(name=options.run_name("matte", Path(data).name))
-    run.start({"data": data, "settings": settings, "examples": examples}, seed=seed, command="robust-rl matte train")
-    model, finished = train_text(settings, sentences, examples, run, progress=sys.stderr.isatty())
-    if not finished:
-        options.note(f"unfinished; the same command with --out {run.path} goes on")
-        raise typer.Exit(130)
+    configuration = {"data": data, "settings": settings, "examples": examples}
+    run = running.begin(out, "matte train", Path(data).name, configuration, seed)
+    model, finished = train_text(
+        settings, sentences, examples, run, checkpoint_every=checkpoint_every, progress=sys.stderr.isatty()
+    )
+    running.stop_if(not finished, run)
     result: dict[str, Any] = {
         "model": str(run.result / "model.safetensors"),
         "influence": model.influence(),
@@ -126,23 +128,9 @@ def evaluate(
     table, pairs = transfer_table(
         load_model(model), learned, held_out, limit=limit, direction=direction, strength=strength, seed=seed
     )
-    run = RunDirectory(out) if out else RunDirectory.create(name=options.run_name("matte-evaluate", Path(data).name))
-    run.start(
-        {"model": model, "data": data, "direction": direction, "strength": strength},
-        seed=seed,
-        command="robust-rl matte evaluate",
-    )
-    run.result.mkdir(exist_ok=True)
+    configuration = {"model": model, "data": data, "direction": direction, "strength": strength}
+    run = running.begin(out, "matte evaluate", Path(data).name, configuration, seed)
     result: dict[str, Any] = {"table": table, "pairs": pairs, "run": str(run.path)}
     write_json(run.result / "evaluation.json", result)
-    result["report"] = options.illustrated(write_transfer_report, run, table, pairs)
-    run.finish()
-    if json:
-        options.print_json(result)
-    else:
-        shown = [
-            {k: f"{v:.3g}" if isinstance(v, float) else v for k, v in row.items() if k not in ("classifier", "scorer")}
-            for row in table
-        ]
-        options.print_records(shown, False)
-        options.console.print(f"report: {result['report']}", markup=False)
+    shown = options.as_table([{k: v for k, v in row.items() if k not in ("classifier", "scorer")} for row in table])
+    running.conclude(run, json, result, shown, lambda: write_transfer_report(run, table, pairs))

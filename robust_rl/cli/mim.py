@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from robust_rl.cli import options
-from robust_rl.training import Figure, RunDirectory, Section, write_json
+from robust_rl.cli import options, running
+from robust_rl.training import Figure, Section, write_json
 
 app = typer.Typer(no_args_is_help=True, help="What patches attend to in masked image modelling, predicted and measured.")
 
@@ -40,6 +40,7 @@ def simulate(
     keys: Keys = "all",
     steps: Steps = None,
     learning_rate: Rate = None,
+    checkpoint_every: options.CheckpointEvery = None,
     seed: options.Seed = 0,
     out: options.Out = None,
     json: options.Json = False,
@@ -53,16 +54,10 @@ def simulate(
 
     done = run_simulation(
         out, gap=gap, objective=objective, n_patches=patches, n_clusters=clusters, layout=layout, keys=keys, steps=steps,
-        learning_rate=learning_rate, seed=seed, progress=sys.stderr.isatty(),
+        learning_rate=learning_rate, checkpoint_every=checkpoint_every, seed=seed, progress=sys.stderr.isatty(),
     )  # fmt: skip
-    if done.interrupted:
-        options.note(f"unfinished; the same command with --out {done.run.path} goes on")
-        raise typer.Exit(130)
-    page = options.illustrated(done.write_report, done.run.result / "report.html")
-    if json:
-        options.print_json(done.summary() | {"run": str(done.run.path), "report": page})
-    else:
-        options.console.print(f"{done}\nreport: {page}", markup=False)
+    running.stop_if(done.interrupted, done.run)
+    running.conclude(done.run, json, done.summary(), str(done), lambda: done.write_report(done.run.result / "report.html"))
 
 
 @app.command()
@@ -86,18 +81,11 @@ def diversity(
     files, network = image_files(images, limit), load_vision_model(model)
     batches = image_batches(files, network, model, batch_size)
     found = compare({Path(model).name: network}, batches, measures=measure, patch_size=network.config.patch_size)
-    run = RunDirectory(out) if out else RunDirectory.create(name=options.run_name("mim-diversity", Path(model).name))
-    run.start({"model": model, "images": images, "count": len(files)}, command="robust-rl mim diversity")
-    run.result.mkdir(exist_ok=True)
-    write_json(run.result / "diversity.json", {"rows": found.rows()})
+    configuration, rows = {"model": model, "images": images, "count": len(files)}, found.rows()
+    run = running.begin(out, "mim diversity", Path(model).name, configuration)
+    write_json(run.result / "diversity.json", {"rows": rows})
     text = f"{len(files)} pictures; mean over heads and pictures, dots are heads."
-    page = options.illustrated(
-        lambda: run.report("Attention diversity", [Section(Path(model).name, text, [Figure(found.plot()), found.table()])])
-    )
-    run.finish()
-    if json:
-        options.print_json({"rows": found.rows(), "pictures": len(files), "run": str(run.path), "report": page})
-    else:
-        rows = found.rows()
-        options.print_records([{k: f"{v:.4g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows], False)
-        options.console.print(f"report: {page}", markup=False)
+    running.conclude(
+        run, json, {"rows": rows, "pictures": len(files)}, options.as_table(rows),
+        lambda: run.report("Attention diversity", [Section(Path(model).name, text, [Figure(found.plot()), found.table()])]),
+    )  # fmt: skip

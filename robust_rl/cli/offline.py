@@ -8,10 +8,10 @@ from typing import Annotated, Any
 import typer
 
 from robust_rl import datasets, features
-from robust_rl.cli import options
+from robust_rl.cli import options, running
 from robust_rl.offline_agents import DROP, DROPV
 from robust_rl.offline_reports import findings, write_offline_report
-from robust_rl.training import RunDirectory, write_json
+from robust_rl.training import write_json
 
 Source = Annotated[
     str,
@@ -47,7 +47,6 @@ Subsample = Annotated[
 ]
 Trim = Annotated[float, typer.Option("--trim", help="With --subsample: how much it throws away.")]
 Bounds = Annotated[str, typer.Option("--reward-bounds", help="Least and greatest reward that can occur.", metavar="LOW,HIGH")]
-CheckpointEvery = Annotated[int | None, typer.Option("--checkpoint-every", min=1, help="Stages between checkpoints.")]
 
 
 def offline(
@@ -65,7 +64,7 @@ def offline(
     subsample: Subsample = False,
     trim: Trim = 10.0,
     reward_bounds: Bounds = "0,1",
-    checkpoint_every: CheckpointEvery = None,
+    checkpoint_every: options.CheckpointEvery = None,
     seed: options.Seed = 0,
     out: options.Out = None,
     json: options.Json = False,
@@ -96,22 +95,14 @@ def offline(
     if not json:
         covered = f"effective features a stage: at least {spread.min():.1f} of {fitted.dimension}"
         options.console.print(f"{source}: {data.statistics()}\n{covered}", markup=False)
-    run = RunDirectory(out) if out else RunDirectory.create(name=options.run_name("offline", source))
     configuration = {"data": source, "features": features_name, "uncertainty": agent.uncertainty, "horizon": horizon}
     configuration |= {"variance_weighted": variance_weighted, "v_min": worst, "reward_bounds": reward_bounds} | constants
-    run.start(configuration, seed=seed, command="robust-rl offline")
+    run = running.begin(out, "offline", source, configuration, seed)
     agent.learn(run=run, checkpoint_every=checkpoint_every, progress=sys.stderr.isatty())
-    if agent.interrupted:
-        options.note(f"unfinished; the same command with --out {run.path} goes on")
-        raise typer.Exit(130)
+    running.stop_if(agent.interrupted, run)
     found = findings(agent, data)
     result = found.summary() | {"effective_features": spread.tolist()}
     result |= {"run": str(run.path), "policy": str(run.result / "policy.safetensors")}
     write_json(run.result / "offline.json", result)
-    if not json:
-        options.console.print(f"{found}\npolicy: {result['policy']}", markup=False)
-    result["report"] = options.illustrated(write_offline_report, run.result / "report.html", source, found)
-    if json:
-        options.print_json(result)
-    else:
-        options.console.print(f"report: {result['report']}", markup=False)
+    text, page = f"{found}\npolicy: {result['policy']}", run.result / "report.html"
+    running.conclude(run, json, result, text, lambda: write_offline_report(page, source, found))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,13 +13,8 @@ import typer
 from rich.console import Console
 
 from robust_rl import envs, formats
-from robust_rl.agents import RobustVI
 from robust_rl.errors import InvalidArgumentError, MissingDependencyError, nearest
 from robust_rl.models import TabularMDP
-from robust_rl.reports import write_agent_report
-from robust_rl.solvers import Solution
-from robust_rl.table import Table
-from robust_rl.training import RunDirectory
 from robust_rl.uncertainty import (
     Interval,
     RectangularSet,
@@ -70,6 +65,12 @@ Out = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+CheckpointEvery = Annotated[
+    int | None,
+    typer.Option(
+        "--checkpoint-every", min=1, help="Steps (sweeps, stages, rounds) between checkpoints. Default: one at the end."
+    ),
+]
 Device = Annotated[str, typer.Option("--device", help="Where torch works: `cpu`, `cuda`, `cuda:1`, `mps`.")]
 # from 0 to what numpy, torch and scikit-learn all take
 Seed = Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1, help="Seed of everything random.")]
@@ -191,13 +192,21 @@ def print_records(records: list[dict[str, Any]], as_json: bool, empty: str = "no
     """Print records as JSON, or as a table with one line each."""
     if as_json:
         print_json(records)
-    elif not records:
-        console.print(empty)
     else:
-        lines = [list(records[0]), *(["" if value is None else str(value) for value in record.values()] for record in records)]
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        for line in lines:  # never cut short: a run's name is there to be copied
-            console.print("  ".join(map(str.ljust, line, widths)).rstrip(), markup=False)
+        console.print(as_table(records) if records else empty, markup=False)
+
+
+def as_table(records: list[dict[str, Any]]) -> str:
+    """Return one line a record under their names, never cut short: a run's name is there to be copied."""
+    lines = [list(records[0]), *([_cell(value) for value in record.values()] for record in records)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def illustrated(write: Callable[..., Path], *arguments: Any) -> str | None:
@@ -207,11 +216,6 @@ def illustrated(write: Callable[..., Path], *arguments: Any) -> str | None:
     except MissingDependencyError as error:
         note(f"no report: {error}")
         return None
-
-
-def report(run: RunDirectory, agent: RobustVI, nominal: Solution, shifts: Mapping[str, Table]) -> str | None:
-    """Write the run's report, if its packages are there."""
-    return illustrated(write_agent_report, run.result / "report.html", agent, nominal, shifts)
 
 
 def note(text: str) -> None:

@@ -9,9 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from robust_rl import envs
-from robust_rl.cli import options
+from robust_rl.cli import options, running
 from robust_rl.errors import MissingDependencyError
-from robust_rl.training import RunDirectory, write_json
+from robust_rl.training import write_json
 
 app = typer.Typer(no_args_is_help=True, help="Deep robust learners on Ray's RLlib, in environments too large for a table.")
 
@@ -87,16 +87,10 @@ def train(
     for logger in () if debug else ("ray", "ray.rllib"):
         logging.getLogger(logger).setLevel(logging.ERROR)  # advice on settings that aren't the user's
     training = DeepTraining(env, uncertainty=uncertainty, workers=workers, **configuration)
-    run = RunDirectory(out) if out else RunDirectory.create(name=options.run_name("rllib", env))
-    run.start({"env": env, "uncertainty": uncertainty} | configuration, seed=seed, command="robust-rl rllib train")
+    run = running.begin(out, "rllib train", env, {"env": env, "uncertainty": uncertainty} | configuration, seed)
     trained = training.run(run, checkpoint_every=checkpoint_every, progress=sys.stderr.isatty())
-    if trained.interrupted:
-        options.note(f"unfinished; the same command with --out {run.path} goes on")
-        raise typer.Exit(130)
+    running.stop_if(trained.interrupted, run)
     result = trained.summary() | {"run": str(run.path), "policy": str(run.result / "policy.safetensors")}
     write_json(run.result / "training.json", result)
-    result["report"] = options.illustrated(write_training_report, run, env, uncertainty, trained)
-    if json:
-        options.print_json(result)
-    else:
-        options.console.print(f"{trained}\npolicy: {result['policy']}\nreport: {result['report']}", markup=False)
+    text = f"{trained}\npolicy: {result['policy']}"
+    running.conclude(run, json, result, text, lambda: write_training_report(run, env, uncertainty, trained))

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from robust_rl.agents import RobustVI
-from robust_rl.cli import options
+from robust_rl.cli import options, running
+from robust_rl.reports import write_agent_report
 from robust_rl.solvers.planning import METHODS
-from robust_rl.training import RunDirectory
 
 Environment = Annotated[
     str,
@@ -22,7 +22,6 @@ Environment = Annotated[
 Method = Annotated[str, typer.Option("--method", help=f"Algorithm: {', '.join(METHODS)}.")]
 Tolerance = Annotated[float, typer.Option("--tol", help="Largest allowed width of the certificate, in the unit of the rewards.")]
 MaxSteps = Annotated[int | None, typer.Option("--max-steps", min=1, help="At most so many sweeps.")]
-CheckpointEvery = Annotated[int | None, typer.Option("--checkpoint-every", min=1, help="Sweeps between checkpoints.")]
 
 
 def solve(
@@ -38,7 +37,7 @@ def solve(
     method: Method = "auto",
     tol: Tolerance = 1e-6,
     max_steps: MaxSteps = None,
-    checkpoint_every: CheckpointEvery = None,
+    checkpoint_every: options.CheckpointEvery = None,
     out: options.Out = None,
     json: options.Json = False,
     debug: options.Debug = False,
@@ -55,31 +54,25 @@ def solve(
         world, options.uncertainty(set_name, radius, support, intervals, s_rectangular, reward_radius),
         discount=discount, horizon=horizon, env_kwargs=env_kwargs if world is env else {}, method=method, tol=tol,
     )  # fmt: skip
-    run = RunDirectory(out) if out else RunDirectory.create(name=options.run_name("solve", env))
     configuration = {"env": env, "env_kwargs": env_kwargs, "uncertainty": agent.uncertainty, "method": method, "tol": tol}
-    run.start(configuration | {"discount": discount, "horizon": horizon}, command="robust-rl solve")
+    run = running.begin(out, "solve", env, configuration | {"discount": discount, "horizon": horizon})
     agent.learn(max_steps, run=run, checkpoint_every=checkpoint_every, progress=sys.stderr.isatty())
-    if agent.interrupted or (agent.horizon is not None and not agent.planner.done):
-        options.note(f"unfinished; the same command with --out {run.path} goes on")
-        raise typer.Exit(130 if agent.interrupted else 1)
-    result = agent.summary() | {"run": str(run.path), "policy": str(run.result / "policy.safetensors")}
+    running.stop_if(agent.interrupted, run)
+    running.stop_if(agent.horizon is not None and not agent.planner.done, run, code=1)
+    result = agent.summary() | {"policy": str(run.result / "policy.safetensors")}
+    page = run.result / "report.html"
+    running.conclude(
+        run, json, result, _text(env, agent, result), lambda: write_agent_report(page, agent, agent.nominal().solution, {})
+    )
     if not json:
-        _print(env, agent, result)
-    result["report"] = options.report(run, agent, agent.nominal().solution, {})
-    if json:
-        options.print_json(result)
-    else:
-        options.console.print(
-            f"report: {result['report']}\nnext: robust-rl evaluate {run.path} --shift action_noise=0,0.1,0.2,0.3"
-        )
+        options.console.print(f"next: robust-rl evaluate {run.path} --shift action_noise=0,0.1,0.2,0.3", markup=False)
 
 
-def _print(env: str, agent: RobustVI, result: dict[str, Any]) -> None:
+def _text(env: str, agent: RobustVI, result: dict[str, Any]) -> str:
     criterion = f"discount {agent.discount:g}" if agent.horizon is None else f"horizon {agent.horizon}"
-    options.console.print(
+    return (
         f"{env}, {agent.uncertainty!r}, {criterion}: {result['method']}, {result['steps']} steps\n"
         f"optimal robust value from the start: {result['value']:.10g}, "
         f"certified within [{result['lower']:.10g}, {result['upper']:.10g}]\n"
-        f"widest gap over states: {result['gap']:.3g}\npolicy: {result['policy']}",
-        markup=False,
+        f"widest gap over states: {result['gap']:.3g}\npolicy: {result['policy']}"
     )

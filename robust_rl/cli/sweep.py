@@ -8,11 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
-from robust_rl.cli import options
+from robust_rl.cli import options, running
 from robust_rl.errors import InvalidArgumentError
 from robust_rl.planning_trial import PlanningTrial
 from robust_rl.sweeps import Grid, run_sweep, sweep_table, write_sweep, write_sweep_report
-from robust_rl.training import RunDirectory
 
 Environment = Annotated[str, typer.Argument(help="Gymnasium id; `robust-rl envs` lists those with a table.")]
 Radii = Annotated[str, typer.Option("--radius", help="Radii, in the set's own norm.", metavar="RADIUS,RADIUS,...")]
@@ -60,19 +59,15 @@ def sweep(
     runner = _runner(backend)
     for configuration in grid.configurations()[:: len(seeds)]:  # whatever is wrong shows here, before a run is made
         PlanningTrial(configuration)
-    run = RunDirectory(out) if out else RunDirectory.create(name=options.run_name("sweep", env))
-    run.start(fixed | grid.axes, seed=seed, command="robust-rl sweep")
+    run = running.begin(out, "sweep", env, fixed | grid.axes, seed)
     results = runner(PlanningTrial, grid, run=run, workers=workers, progress=sys.stderr.isatty())
-    if results is None:
-        options.note(f"unfinished; the same command with --out {run.path} goes on")
-        raise typer.Exit(130)
+    running.stop_if(results is None, run)
+    assert results is not None
     table = sweep_table(grid, results, title="worst-case value around the true model")
     file = write_sweep(run, grid, results, table)
-    page = options.illustrated(write_sweep_report, run, grid, results, env)
-    if json:
-        options.print_json(table.to_dict() | {"run": str(run.path), "results": str(file), "report": page})
-    else:
-        options.console.print(f"{env}, {set_name}: {table}\nresults: {file}\nreport: {page}", markup=False)
+    text = f"{env}, {set_name}: {table}\nresults: {file}"
+    found = table.to_dict() | {"results": str(file)}
+    running.conclude(run, json, found, text, lambda: write_sweep_report(run, grid, results, env))
 
 
 def _runner(backend: str) -> Callable[..., list[dict[str, float]] | None]:

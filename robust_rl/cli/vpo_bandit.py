@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from robust_rl.cli import options
-from robust_rl.training import RunDirectory, Trainer
+from robust_rl.cli import options, running
+from robust_rl.training import Trainer
 
 Mode = Annotated[str, typer.Option("--mode", help="`offline`: pessimism on logged pairs. `online`: optimism in rounds of duels.")]
 Alpha = Annotated[float, typer.Option("--alpha", help="Strength of the value term, above 0, in the sum form of the loss.")]
@@ -35,6 +35,7 @@ def vpo_bandit(
     optimiser: Optimiser = "adamw",
     schedule: Schedule = "constant",
     repeats: Repeats = 20,
+    checkpoint_every: options.CheckpointEvery = None,
     seed: options.Seed = 0,
     out: options.Out = None,
     json: options.Json = False,
@@ -51,16 +52,10 @@ def vpo_bandit(
         "calibration": calibration, "optimiser": optimiser, "schedule": schedule, "repeats": repeats, "seed": seed,
     }  # fmt: skip
     compared = Comparison(**configuration)  # type: ignore[arg-type]
-    run = RunDirectory(out) if out else RunDirectory.create(name=options.run_name("vpo-bandit", mode))
-    run.start(configuration, seed=seed, command="robust-rl vpo-bandit")
-    trainer = Trainer(run, progress=sys.stderr.isatty())
+    run = running.begin(out, "vpo-bandit", mode, configuration, seed)
+    trainer = Trainer(run, checkpoint_every=checkpoint_every, progress=sys.stderr.isatty())
     trainer.fit(compared.learner)
-    if trainer.interrupted:
-        options.note(f"unfinished; the same command with --out {run.path} goes on")
-        raise typer.Exit(130)
+    running.stop_if(trainer.interrupted, run)
     compared.save(run.result)
-    page = options.illustrated(compared.write_report, run.result / "report.html")
-    if json:
-        options.print_json(compared.summary() | {"run": str(run.path), "report": page})
-    else:
-        options.console.print(f"{mode}, {arms} responses: {compared}\nreport: {page}", markup=False)
+    page, text = run.result / "report.html", f"{mode}, {arms} responses: {compared}"
+    running.conclude(run, json, compared.summary(), text, lambda: compared.write_report(page))

@@ -7,6 +7,7 @@ from robust_rl.pictures.matrices import MOST_STATES, adversary_matrix
 from robust_rl.pictures.moves import mass_moved
 from robust_rl.pictures.offline import data_coverage, features_by_stage, value_and_penalty
 from robust_rl.pictures.radii import heaviest_rows, price_of_robustness, value_over_radius
+from robust_rl.pictures.runs import metric_over_steps
 
 __all__ = [
     "MOST_STATES",
@@ -23,6 +24,7 @@ __all__ = [
     "mass_moved",
     "mean_bands",
     "mean_interval",
+    "metric_over_steps",
     "play_at_start",
     "policy_map",
     "price_of_robustness",

@@ -23,7 +23,7 @@ from robust_rl.training.loggers import (
     TrackioLogger,
     WandbLogger,
 )
-from robust_rl.training.report import Figure, Section, Table, write_report
+from robust_rl.training.report import Figure, Link, Section, Table, write_report
 from robust_rl.training.resuming import check_same_problem, load_torch_arrays, torch_arrays
 from robust_rl.training.run_directory import RunDirectory, RunSummary
 from robust_rl.training.trainable import Trainable
@@ -38,6 +38,7 @@ __all__ = [
     "Evaluation",
     "Figure",
     "JSONLLogger",
+    "Link",
     "Logger",
     "MLflowLogger",
     "RunDirectory",

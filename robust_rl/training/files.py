@@ -56,7 +56,7 @@ def atomic_write(path: Path, content: bytes) -> None:
     except BaseException as error:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is None:  # of a write that failed, the system names no file
+        if isinstance(error, OSError):  # the system names the temporary file, or none
             error.filename = str(path)
         raise
     sync_directory(path.parent)

@@ -26,13 +26,15 @@ class Lock:
         """Whether this object holds the lock."""
         return self._descriptor is not None
 
-    def acquire(self, what: str) -> None:
+    def acquire(self, what: str, patience: float = 0.1) -> None:
         """Take the lock, or say who has it.
 
         Parameters
         ----------
         what
             What is being locked, for the message.
+        patience
+            Seconds to wait. A listing that asks ``taken`` holds the lock for an instant, which must not turn a run away.
 
         Raises
         ------
@@ -43,7 +45,7 @@ class Lock:
         """
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            if not _lock_patiently(descriptor):
+            if not _lock_patiently(descriptor, patience):
                 owner = os.read(descriptor, 20).decode(errors="replace").strip()
                 raise RunInUseError(
                     f"{what} is in use by process {owner or '?'}; wait for it to end, or choose another run directory"
@@ -74,13 +76,13 @@ class Lock:
             os.close(descriptor)
 
 
-def _lock_patiently(descriptor: int) -> bool:
-    # A listing that asks ``taken`` holds the lock for an instant; that must not turn a run away.
-    for _ in range(5):
-        if _try_lock(descriptor):
-            return True
+def _lock_patiently(descriptor: int, patience: float) -> bool:
+    end = time.monotonic() + patience
+    while not _try_lock(descriptor):
+        if time.monotonic() > end:
+            return False
         time.sleep(0.02)
-    return False
+    return True
 
 
 def _try_lock(descriptor: int) -> bool:

@@ -6,13 +6,12 @@ A logger is anything with ``log(step, metrics)`` and ``close()``.
 from __future__ import annotations
 
 import math
-import os
-import sys
 import time
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
+from robust_rl.training.event_file import EventFile
 from robust_rl.training.optional import require
 from robust_rl.training.run_directory import RunDirectory
 
@@ -52,24 +51,11 @@ class JSONLLogger:
         """Leave the file to the run, which closes it when it finishes."""
 
 
-def _tensorboardx() -> Any:
-    """Import tensorboardX without torch, which it imports for an annotation alone, and which takes two seconds."""
-    hide = not {"torch", "tensorboardX"} & set(sys.modules)
-    if hide:
-        sys.modules["torch"] = None  # type: ignore[assignment]  # Python's way to make an import fail
-    try:
-        return require("tensorboardX", "tensorboardX")
-    finally:
-        if hide:
-            del sys.modules["torch"]
-
-
 class TensorBoardLogger:
-    """Writes an event file for TensorBoard into the run's directory, through tensorboardX.
+    """Writes an event file for TensorBoard into the run's directory.
 
-    An event costs about a tenth of a millisecond, many times the cost of a fast solver's sweep, and TensorBoard shows
-    a thousand points a curve. So a curve is thinned as it grows: all of its first 1,000 points, then every 10th to
-    10,000, every 100th to 100,000, and so on, and its last. ``metrics.jsonl`` has them all.
+    TensorBoard shows a thousand points a curve. So a curve is thinned as it grows: all of its first 1,000 points, then every
+    10th to 10,000, every 100th to 100,000, and so on, and its last. ``metrics.jsonl`` has them all.
 
     Parameters
     ----------
@@ -82,15 +68,12 @@ class TensorBoardLogger:
     ------
     MissingDependencyError
         tensorboardX is not installed.
+    CheckpointError
+        The disk is full or read-only; from every method.
     """
 
     def __init__(self, run: RunDirectory, purge_step: int | None = None) -> None:
-        tensorboardx = _tensorboardx()
-        # The suffix keeps apart the files of processes that start within one second.
-        suffix = f".{os.getpid()}.{purge_step or 0}"
-        self._writer = tensorboardx.SummaryWriter(
-            str(run.path), purge_step=purge_step, max_queue=1000, flush_secs=10, filename_suffix=suffix
-        )
+        self._file = EventFile(run.path, purge_step)
         self._counts: Counter[str] = Counter()
         self._skipped: dict[str, tuple[int, float]] = {}
 
@@ -98,7 +81,7 @@ class TensorBoardLogger:
         """Write the points that the thinning keeps."""
         for key, value in metrics.items():
             if self._counts[key] % _stride(self._counts[key]) == 0:
-                self._writer.add_scalar(key, value, step)
+                self._file.scalar(key, value, step)
                 self._skipped.pop(key, None)
             else:
                 self._skipped[key] = (step, value)
@@ -107,9 +90,9 @@ class TensorBoardLogger:
     def close(self) -> None:
         """Write each curve's last point and close the file."""
         for key, (step, value) in self._skipped.items():
-            self._writer.add_scalar(key, value, step)
+            self._file.scalar(key, value, step)
         self._skipped.clear()
-        self._writer.close()
+        self._file.close()
 
 
 class ConsoleLogger:

@@ -43,6 +43,14 @@ class Figure:
 
 
 @dataclass(frozen=True)
+class Link:
+    """A table's cell that leads elsewhere: its text, and an address, relative to the page or whole."""
+
+    text: str
+    address: str
+
+
+@dataclass(frozen=True)
 class Table:
     """A table. Floats are printed with ``%.6g``; cells that read as numbers are right-aligned, text is left-aligned.
 
@@ -51,7 +59,7 @@ class Table:
     columns
         Their headings.
     rows
-        One sequence a row, as long as ``columns``; strings, numbers, or None for an empty cell.
+        One sequence a row, as long as ``columns``; strings, numbers, :class:`Link`, or None for an empty cell.
     caption
         Text above it.
     """
@@ -124,7 +132,7 @@ def _table(table: Table) -> dict[str, Any]:
     for number, row in enumerate(table.rows):
         if len(row) != len(table.columns):
             raise InvalidArgumentError(f"row {number} has {len(row)} cells for {len(table.columns)} columns")
-    rows = [[(_text(cell), _is_number(cell)) for cell in row] for row in table.rows]
+    rows = [[(_text(cell), _is_number(cell), getattr(cell, "address", None)) for cell in row] for row in table.rows]
     # A heading stands over its numbers.
     numeric = [
         any(row[j][1] for row in rows) and all(row[j][1] or not row[j][0] for row in rows) for j in range(len(table.columns))
@@ -135,6 +143,8 @@ def _table(table: Table) -> dict[str, Any]:
 def _text(cell: Any) -> str:
     if cell is None:
         return ""
+    if isinstance(cell, Link):
+        return cell.text
     value = cell.item() if hasattr(cell, "item") and getattr(cell, "size", 1) == 1 else cell
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
@@ -186,10 +196,14 @@ main { max-width: 60rem; margin: 0 auto; padding: 2.5rem 1.25rem 4rem; }
 header { border-bottom: 1px solid var(--line); margin-bottom: 2rem; padding-bottom: 1rem; }
 h1 { font-size: 1.9rem; line-height: 1.2; margin: 0; text-wrap: balance; }
 h2 { font-size: 1.25rem; margin: 2.5rem 0 .75rem; color: var(--accent); }
+a { color: var(--accent); }
+td a { white-space: nowrap; }
 p { max-width: 44rem; margin: .6rem 0; white-space: pre-line; }
 .subtitle { color: var(--faint); margin: .4rem 0 0; }
 figure { margin: 1.25rem 0; }
-figure img { display: block; max-width: 100%; height: auto; background: #fff; border: 1px solid var(--line);
+figure .scroll { margin: 0; }
+/* on a telephone a picture keeps letters that can be read, and is pushed aside to see the rest */
+figure img { display: block; max-width: max(100%, 34rem); height: auto; background: #fff; border: 1px solid var(--line);
   border-radius: 8px; padding: .75rem; }
 figcaption, caption { color: var(--faint); font-size: .9rem; text-align: left; padding: .4rem 0; }
 .scroll { overflow-x: auto; margin: 1.25rem 0; }
@@ -227,7 +241,7 @@ _PAGE = """<!DOCTYPE html>
 {% endfor %}
 {% elif item.kind == "figure" %}
 <figure>
-<img src="{{ item.source }}" alt="{{ item.alt }}">
+<div class="scroll"><img src="{{ item.source }}" alt="{{ item.alt }}"></div>
 {% if item.caption %}
 <figcaption>{{ item.caption }}</figcaption>
 {% endif %}
@@ -248,8 +262,10 @@ _PAGE = """<!DOCTYPE html>
 <tbody>
 {% for row in item.rows %}
 <tr>
-{% for text, numeric in row %}
-<td{% if numeric %} class="number"{% endif %}>{{ text }}</td>
+{% for text, numeric, address in row %}
+<td{% if numeric %} class="number"{% endif %}>
+{%- if address %}<a href="{{ address }}">{{ text }}</a>{% else %}{{ text }}{% endif -%}
+</td>
 {% endfor %}
 </tr>
 {% endfor %}

@@ -189,6 +189,26 @@ class RunDirectory:
         finally:
             self._lock.release()
 
+    @contextmanager
+    def held(self, patience: float = 30.0) -> Iterator[None]:
+        """Hold the run while files of it are changed that were read before; nothing is recorded.
+
+        Parameters
+        ----------
+        patience
+            Seconds to wait for another process that does the same.
+
+        Raises
+        ------
+        RunInUseError
+            Another process holds the run, and for longer.
+        """
+        self._lock.acquire(f"run {self.path}", patience)
+        try:
+            yield
+        finally:
+            self._lock.release()
+
     @property
     def started(self) -> bool:
         """Whether this object holds the run: between :meth:`start` and :meth:`finish`."""

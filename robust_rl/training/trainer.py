@@ -238,13 +238,19 @@ class Trainer:
 
     @contextmanager
     def _open_loggers(self) -> Iterator[None]:
+        self._loggers = list(self._default_loggers() if self._given_loggers is None else self._given_loggers)
+        if self.progress:
+            self._loggers.append(ConsoleLogger(self.max_steps))
+        try:
+            yield
+        except BaseException:
+            for logger in self._loggers:
+                with suppress(CheckpointError):  # as in _held_run: the first error is the one to report
+                    logger.close()
+            raise
         with ExitStack() as stack:
-            self._loggers = list(self._default_loggers() if self._given_loggers is None else self._given_loggers)
-            if self.progress:
-                self._loggers.append(ConsoleLogger(self.max_steps))
             for logger in self._loggers:
                 stack.callback(logger.close)
-            yield
 
     def _default_loggers(self) -> Iterator[Logger]:
         if self.run is None:

@@ -77,8 +77,10 @@ def test_a_command_that_stopped_resumes_to_the_same_metrics(place, tmp_path):
     trained(place, tmp_path / "halves", *more, "--max_steps", "3")  # killed while it saves the third step
     (tmp_path / "halves" / "checkpoint-3" / "trainer_state.json").unlink()
     metrics = trained(place, tmp_path / "halves", *more, "--resume_from_checkpoint", "true")
-    for name in ("train/loss", "vpo/value"):
+    for name in ("train/loss", "vpo/value", "train/num_tokens"):
         assert [line[name] for line in metrics if name in line] == [line[name] for line in whole if name in line]
+    again = trained(place, tmp_path / "whole", *more, "--resume_from_checkpoint", "true")  # killed after its last step
+    assert [(line["step"], *line) for line in again] == [(line["step"], *line) for line in whole]
     with pytest.raises(InvalidArgumentError, match=r"no checkpoint-\* to resume from"):
         trained(place, tmp_path / "new", "--resume_from_checkpoint", "true")
 

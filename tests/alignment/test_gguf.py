@@ -32,6 +32,12 @@ def test_a_missing_package_is_named(tmp_path, monkeypatch):
         gguf.smollm2(tmp_path / "out")
 
 
+@pytest.mark.parametrize(("arguments", "said"), [([], "the word smollm2"), (["/no/such.gguf", "out"], "error: cannot read")])
+def test_mistakes_on_the_command_line_are_one_line(arguments, said):
+    with pytest.raises(SystemExit, match=said):
+        gguf.main(arguments)
+
+
 @pytest.mark.slow
 def test_smollm2_speaks(tmp_path):
     """Greedy, after conversion: the file's weights are the model's, or this would be noise."""

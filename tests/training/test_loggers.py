@@ -1,12 +1,14 @@
 import importlib.util
 import io
+import os
+import re
 import subprocess
 import sys
 import types
 
 import pytest
 
-from robust_rl.errors import MissingDependencyError
+from robust_rl.errors import CheckpointError, MissingDependencyError
 from robust_rl.training import (
     ConsoleLogger,
     JSONLLogger,
@@ -18,6 +20,7 @@ from robust_rl.training import (
     Trainer,
     WandbLogger,
 )
+from tests.test_packaging import ROOT
 from tests.training.toys import RandomWalk
 
 
@@ -84,6 +87,32 @@ def test_tensorboard_is_thinned_but_keeps_the_last_point(tmp_path):
     assert steps[1000:1003] == [1001, 1011, 1021]
     assert steps[-1] == 1233
     assert ("eval/rare", 1231, 1.0) in read_events(tmp_path)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
+def test_an_event_file_on_a_full_disk_fails_in_one_line_and_leaves_nothing_to_fail_later(tmp_path):
+    pytest.importorskip("tensorboardX")
+    code = """
+import sys
+from robust_rl.errors import CheckpointError
+from robust_rl.training import RunDirectory, Trainer
+from robust_rl.training.event_file import EventFile
+from tests.training.toys import RandomWalk
+
+def full(self, directory, purge_step=None, make=EventFile.__init__):
+    make(self, directory, purge_step)
+    self._file.close()
+    self._file = open("/dev/full", "wb")
+
+EventFile.__init__ = full
+try:
+    Trainer(sys.argv[1], max_steps=5).fit(RandomWalk())
+except CheckpointError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "run")], capture_output=True, text=True, cwd=ROOT)
+    assert re.fullmatch(r"cannot write .*events.out.*: No space left on device; the checkpoints survive; free .*\n", done.stdout)
+    assert done.stderr == ""
 
 
 def console(terminal):
@@ -183,6 +212,20 @@ def test_loggers_are_closed_even_if_a_step_raises():
     with pytest.raises(ZeroDivisionError):
         Trainer(loggers=[types.SimpleNamespace(log=logger.log, close=logger.close)]).fit(Bad())
     assert logger.calls == [("close", {})]
+
+
+def test_the_first_error_is_told_though_a_logger_fails_as_well():
+    class Bad(RandomWalk):
+        def step(self):
+            raise CheckpointError("first")
+
+    def close():
+        raise CheckpointError("second")
+
+    with pytest.raises(CheckpointError, match="first"):
+        Trainer(loggers=[types.SimpleNamespace(log=None, close=close)]).fit(Bad())
+    with pytest.raises(CheckpointError, match="second"):
+        Trainer(loggers=[types.SimpleNamespace(log=None, close=close)], max_steps=0).fit(RandomWalk())
 
 
 WITHOUT_TORCH = """

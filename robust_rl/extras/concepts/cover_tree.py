@@ -103,6 +103,11 @@ class CoverTree:
         self.active = [cover for cover in self.active if cover not in known and cover not in orphans] + [whole]
         return True
 
+    def hang(self, below: Cover, name: str) -> None:
+        """Make an observed variable the parent of an active cover, which takes no further part: the variable separates it."""
+        self.graph.add_edges_from((name, child) for child in below)
+        self.active.remove(below)
+
     def join(self, above: Cover, below: Cover) -> None:
         """Make every variable of one active cover a cause of every variable of another."""
         self.graph.add_edges_from((name, child) for name in above for child in below)

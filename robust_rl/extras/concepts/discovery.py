@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import networkx as nx
 
@@ -13,10 +12,10 @@ from robust_rl.extras.concepts.cover_tree import Block
 from robust_rl.extras.concepts.graphs import latents
 from robust_rl.extras.concepts.minimal import cover_of, minimal_graph
 from robust_rl.extras.concepts.search import CoverSearch, Ranks
-from robust_rl.training import Trainer
+from robust_rl.extras.concepts.stages import Stages
 
-Refiner = Callable[[nx.DiGraph, Sequence[str]], nx.DiGraph]
-"""Graph of a component and the names of its observed variables -> graph."""
+Refiner = Callable[[nx.DiGraph, Sequence[str]], Stages[nx.DiGraph]]
+"""Graph of a component and the names of its observed variables -> stages that end with a graph."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ class Discovery:
 
     @property
     def levels(self) -> dict[str, int]:
-        """Distance of each variable from the observed leaves: 0 for what is observed, 1 for its parents at least."""
+        """Height of each variable above the leaves: 0 without children, else above its highest child by 1."""
         levels: dict[str, int] = {}
         for node in reversed(list(nx.topological_sort(self.graph))):
             levels[node] = max((levels[child] + 1 for child in self.graph.successors(node)), default=0)
@@ -76,11 +75,10 @@ def discover(
     k: int,
     max_cover: int = 2,
     *,
+    observed_parents: bool = False,
     refiner: Refiner | None = None,
-    run: Path | None = None,
-    progress: bool = False,
-) -> Discovery:
-    """Search each set of variables that depend on one another, and put the parts together.
+) -> Stages[Discovery]:
+    """Search each set of variables that depend on one another, and put the parts together; stages for :func:`drive`.
 
     Parameters
     ----------
@@ -92,19 +90,23 @@ def discover(
         Number of states of the latents, K.
     max_cover
         Largest number of latents in a cover.
+    observed_parents
+        Whether observed variables may have children.
     refiner
         Turns what was found in a component into something better.
-    run
-        Directory for logs and checkpoints of the searches, as :class:`~robust_rl.training.Trainer` takes it.
-    progress
-        Whether to show a bar.
     """
     parts, unresolved = [], []
-    for i, names in enumerate(components(ranks, list(n_states))):
-        place = None if run is None else run / f"component_{i}"
-        part, open_ends = searched(ranks, names, k, max_cover, place, progress)
-        if refiner is not None and len(names) > 3:
-            part, open_ends = refiner(part, names), []
+    for names in components(ranks, list(n_states)):
+        search = CoverSearch(ranks, names, k, max_cover, observed_parents=observed_parents)
+        yield search
+        part, open_ends = drawn(search)
+        hanging = [name for name in names if any(not part.nodes[above]["latent"] for above in part.predecessors(name))]
+        rest = [name for name in names if name not in hanging]
+        if refiner is not None and len(rest) > 3 and not _has_latent_below(part):
+            refined = yield from refiner(part.subgraph(set(part) - set(hanging)).copy(), rest)
+            refined.add_nodes_from(hanging, latent=False)
+            refined.add_edges_from(edge for edge in part.edges if edge[1] in hanging)
+            part, open_ends = refined, []
         parts.append(part)
         unresolved += open_ends
     graph = _union(parts)
@@ -112,15 +114,13 @@ def discover(
     return Discovery(named(graph, list(n_states)), unresolved)
 
 
-def searched(
-    ranks: Ranks, names: Sequence[str], k: int, max_cover: int, run: Path | None = None, progress: bool = False
-) -> tuple[nx.DiGraph, list[list[str]]]:
-    """Return the graph that a search of one component finds, and the variables that it leaves without a common parent."""
-    search = CoverSearch(ranks, names, k, max_cover)
-    trainer = Trainer(run, progress=progress, checkpoint_every=None if run is None else 1)
-    trainer.fit(search)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+def _has_latent_below(graph: nx.DiGraph) -> bool:
+    """Return whether a latent is the child of an observed variable; the steps of a refinement know no such graphs."""
+    return any(graph.nodes[child]["latent"] and not graph.nodes[parent]["latent"] for parent, child in graph.edges)
+
+
+def drawn(search: CoverSearch) -> tuple[nx.DiGraph, list[list[str]]]:
+    """Return the graph that a search of one component has found, and the variables that it leaves without a common parent."""
     graph, absorbed = minimal_graph(search.tree.graph)
     graph.graph["absorbed"] = len(absorbed)
     left = [name for cover in search.tree.active for name in search.tree.measured(cover)]

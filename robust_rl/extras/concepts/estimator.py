@@ -19,13 +19,15 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from robust_rl.errors import InvalidArgumentError
 from robust_rl.extras.concepts import bridges
 from robust_rl.extras.concepts.discovery import Cover, Discovery, discover, named
-from robust_rl.extras.concepts.em import Posterior, Rows, fit_tables
+from robust_rl.extras.concepts.em import fit_tables
 from robust_rl.extras.concepts.encoding import canonical, categories_of, encode
 from robust_rl.extras.concepts.exact import ExactRanks
 from robust_rl.extras.concepts.hierarchy import DiscreteHierarchy
+from robust_rl.extras.concepts.posterior import Posterior, Rows
 from robust_rl.extras.concepts.ranks import METHODS
 from robust_rl.extras.concepts.refinement import SampleRefiner
 from robust_rl.extras.concepts.sample_ranks import RankTest, SampleRanks
+from robust_rl.extras.concepts.stages import InTurn, Stages, drive
 from robust_rl.extras.concepts.states import check_states, latent_states
 
 Floats = NDArray[np.float64]
@@ -34,7 +36,8 @@ Floats = NDArray[np.float64]
 class HierarchicalConceptDiscovery(TransformerMixin, BaseEstimator):
     """Finds the hierarchy of hidden discrete causes of discrete data.
 
-    Every latent has the same number of states, and every observed variable is a leaf with at least as many.
+    Every latent has the same number of states, and every observed variable at least as many. Observed variables are leaves unless
+    ``observed_parents`` lets them have children.
 
     Parameters
     ----------
@@ -52,6 +55,9 @@ class HierarchicalConceptDiscovery(TransformerMixin, BaseEstimator):
     refine : bool
         Whether graphs from several levels compete by their likelihood and are improved step by step. Without it the search is
         the rank tests' alone: faster, and unable to find covers of two latents in samples of usual size.
+    observed_parents : bool or "auto"
+        Whether an observed variable may be the parent of others, observed or latent, that it separates from the rest. ``"auto"``
+        is True for exact tables and False for samples, where a leaf that nearly copies its parent looks the same.
     max_fits : int
         Graphs that the refinement fits to each set of dependent variables, about. Up to a dozen columns end well before the
         default; for more, time grows with it, and what it found by then is kept.
@@ -104,12 +110,13 @@ class HierarchicalConceptDiscovery(TransformerMixin, BaseEstimator):
         n_subsets: int = 12,
         subset_size: int = 3,
         refine: bool = True,
+        observed_parents: bool | str = "auto",
         max_fits: int = 500,
         random_state: Any = 0,
         verbose: bool = False,
     ) -> None:
         self.n_states, self.max_cover, self.rank_test, self.alpha = n_states, max_cover, rank_test, alpha
-        self.n_subsets, self.subset_size, self.refine = n_subsets, subset_size, refine
+        self.n_subsets, self.subset_size, self.refine, self.observed_parents = n_subsets, subset_size, refine, observed_parents
         self.max_fits, self.random_state, self.verbose = max_fits, random_state, verbose
 
     def fit(self, X: Any, y: Any = None, *, run: str | os.PathLike[str] | None = None) -> HierarchicalConceptDiscovery:
@@ -122,15 +129,21 @@ class HierarchicalConceptDiscovery(TransformerMixin, BaseEstimator):
         y
             Ignored.
         run
-            Directory for the search's metrics and checkpoints; an unfinished search there goes on.
+            Directory for the searches' metrics and checkpoints; an unfinished run there goes on, and ends with the same result as
+            one that was never stopped.
 
         Raises
         ------
         InvalidArgumentError
-            A parameter is out of range, or a column is constant or continuous.
+            A parameter is out of range, a column is constant or continuous, or ``run`` is of other rows or settings.
         InsufficientStatesError
             A column has fewer states than the latents.
         """
+        drive(InTurn(self.stages(X)), None if run is None else Path(run), bool(self.verbose))
+        return self
+
+    def stages(self, X: Any) -> Stages[HierarchicalConceptDiscovery]:
+        """Yield the searches of :meth:`fit`, to be driven with others; arguments are checked before the first."""
         self._check()
         values = validate_data(self, X, dtype=None, ensure_min_samples=2)
         self.names_ = [str(name) for name in getattr(self, "feature_names_in_", _default_names(values.shape[1]))]
@@ -146,9 +159,9 @@ class HierarchicalConceptDiscovery(TransformerMixin, BaseEstimator):
         self.n_states_ = self._latent_states(ranks, names)
         limits = {"seed": seed, "max_fits": self.max_fits}
         refiner = SampleRefiner(ranks, columns, places, self.n_states_, self.max_cover, **limits) if self.refine else None
-        path = None if run is None else Path(run)
-        found = discover(
-            ranks, ranks.n_states, self.n_states_, self.max_cover, refiner=refiner, run=path, progress=bool(self.verbose)
+        inner = self.observed_parents is True
+        found = yield from discover(
+            ranks, ranks.n_states, self.n_states_, self.max_cover, observed_parents=inner, refiner=refiner
         )
         self._keep(found, names, ranks.records)
         self._fit_tables(codes)
@@ -180,13 +193,9 @@ class HierarchicalConceptDiscovery(TransformerMixin, BaseEstimator):
         ranks = ExactRanks(table, [places[name] for name in self.names_])
         self.n_features_in_, self.categories_ = table.ndim, [np.arange(size) for size in table.shape]
         self.n_states_ = self._latent_states(ranks, ordered)
-        found = discover(
-            ranks,
-            {place: ranks.n_states[place] for place in ordered},
-            self.n_states_,
-            self.max_cover,
-            progress=bool(self.verbose),
-        )
+        sizes = {place: ranks.n_states[place] for place in ordered}
+        search = discover(ranks, sizes, self.n_states_, self.max_cover, observed_parents=bool(self.observed_parents))
+        found = drive(InTurn(search), progress=bool(self.verbose))
         self._keep(found, ordered, ranks.records)
         return self
 
@@ -248,6 +257,8 @@ class HierarchicalConceptDiscovery(TransformerMixin, BaseEstimator):
             raise InvalidArgumentError(f'n_states is {self.n_states!r}; it must be "auto" or an integer from 2 on')
         if isinstance(self.rank_test, str) and self.rank_test not in ("auto", *METHODS):
             raise InvalidArgumentError(f"rank_test is {self.rank_test!r}; it must be auto, {', '.join(METHODS)} or a function")
+        if self.observed_parents not in (True, False, "auto"):
+            raise InvalidArgumentError(f'observed_parents is {self.observed_parents!r}; it must be True, False or "auto"')
         if not 0 < self.alpha < 1:
             raise InvalidArgumentError(f"alpha is {self.alpha}; it must be above 0 and below 1")
         for name in ("max_cover", "n_subsets", "subset_size", "max_fits"):

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import math
 import warnings
+import zlib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,8 +62,9 @@ class ExactRanks:
         if not np.isfinite(self.table).all() or self.table.min() < 0 or abs(self.table.sum() - 1) > 1e-8:
             raise InvalidModelError("the table is no distribution: entries must be non-negative and sum to 1")
         self.axis = {name: i for i, name in enumerate(names)}
-        self.records: list[dict[str, object]] = []
+        self.records: list[dict[str, Any]] = []
         self._values: dict[tuple[tuple[str, ...], tuple[str, ...]], Floats] = {}
+        self._slices: dict[str, list[ExactRanks]] = {}
 
     @property
     def n_states(self) -> Mapping[str, int]:
@@ -72,6 +75,22 @@ class ExactRanks:
         """Return whether the rank of P(A,B) is at most r."""
         left, right = (tuple(sorted(name for block in side for name in block.measured)) for side in (a, b))
         return self.rank(left, right) <= r
+
+    def given(self, name: str) -> list[ExactRanks]:
+        """Return what answers for each state of an observed variable: the table of the others under it."""
+        if name not in self._slices:
+            others = [other for other in self.axis if other != name]
+            parts = np.moveaxis(self.table, self.axis[name], 0)
+            self._slices[name] = [ExactRanks(part / part.sum(), others) for part in parts if part.sum() > 0]
+        return self._slices[name]
+
+    def problem(self) -> dict[str, Any]:
+        """Return what another table would differ in."""
+        return {"cells": self.table.size, "checksum of the table": zlib.crc32(self.table.tobytes())}
+
+    def restore(self, records: list[dict[str, Any]]) -> None:
+        """Take up the questions of an earlier search; they are answered anew when asked again."""
+        self.records[:] = records
 
     def rank(self, left: tuple[str, ...], right: tuple[str, ...]) -> int:
         """Return the rank of the table of two disjoint sets of variables (eq. 1)."""

@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from scipy.stats import chi2
 
 from robust_rl.errors import InvalidArgumentError
-from robust_rl.extras.concepts.em import Posterior, Rows, climb, random_tables
+from robust_rl.extras.concepts.em import climb, random_start
+from robust_rl.extras.concepts.posterior import Posterior, Rows
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def _mixed(counts: NDArray[np.int64], r: int, restarts: int, rng: np.random.Gene
     sizes = {"cause": r} | {f"X{i}": size for i, size in enumerate(counts.shape)}
     cells = np.argwhere(counts > 0)
     posterior = Posterior(graph, sizes, Rows(cells, counts[counts > 0], np.arange(len(cells))))
-    starts = [random_tables(graph, sizes, rng) for _ in range(restarts)]
+    starts = [random_start(posterior, rng) for _ in range(restarts)]
     return climb(posterior, starts, 3000, 1e-4).log_likelihood
 
 

@@ -1,147 +1,167 @@
 """From several graphs to the one that explains the sample best for its size, and on from there step by step.
 
 A rank test looks at a few variables; the likelihood of a whole graph uses all of them at once. So graphs from searches at several
-levels are compared by the Bayesian information criterion of their fitted tables, and the best is improved by the steps of
-shapes.py as long as one of them lowers the criterion:
+levels are compared by the criterion of scoring.py, and the best is improved by the steps of shapes.py:
 
-    BIC = -2 log-likelihood + (free entries of the tables) log n                                              (1)
+    best = the start with the lowest criterion
+    go downhill: take the first step that lowers the criterion, until none does                              (1)
+    fit the closest rivals of the best again, with many starts                                               (2)
+    go downhill from the few nearest neighbours; if one ends below the best, it is the best: back to (2)     (3)
 
-This stands where the linear search deletes a cover and its neighbours and looks again (phase 3).
+This stands where the linear search deletes a cover and its neighbours and looks again (phase 3). A step of the search fits one
+graph. All it must remember are these fits: with them the same search comes to the same place at once.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
-from robust_rl.extras.concepts.discovery import searched
-from robust_rl.extras.concepts.em import TRIAL_ITERATIONS, Fit, Floats, Posterior, Rows, Tables, climb, go_on, random_tables
-from robust_rl.extras.concepts.graphs import latents, observed
+from robust_rl.extras.concepts.discovery import drawn
+from robust_rl.extras.concepts.em import Fit
+from robust_rl.extras.concepts.graphs import latents
 from robust_rl.extras.concepts.sample_ranks import SampleRanks
-from robust_rl.extras.concepts.shapes import Shape, covers, graph_of_shape, leaves, neighbours, shape_of
+from robust_rl.extras.concepts.scoring import Request, ShapeScore
+from robust_rl.extras.concepts.search import CoverSearch
+from robust_rl.extras.concepts.shapes import Shape, graph_of_shape, leaves, neighbours, plain, shape_from, shape_of
+from robust_rl.extras.concepts.stages import Stages
+from robust_rl.training import check_same_problem, load_arrays, save_arrays
 
+FILE = "fits.safetensors"
 LOOKAHEAD = 3
 FACTORS = (1e-2, 10, 100)
 """Of the level of the tests, for further starts."""
-ITERATIONS = 300
-NEAR = 60.0
-"""A start whose criterion is further than this from the best after a few iterations is given up."""
+RIVALS, CLOSE = 12, 30.0
+"""At most so many graphs, with a criterion within so much of the best, are fitted again."""
+LEAST_GAIN = 1e-3
+
+Search = Generator[Request, None, Shape]
 
 
-class ShapeScore:
-    """The criterion of a tree of covers (eq. 1), kept once computed.
+class Refinement:
+    """The way down as a :class:`~robust_rl.training.Trainable`: a step fits one graph.
 
     Parameters
     ----------
-    codes
-        States from 0, shape (n, number of variables).
-    names
-        Of the columns.
-    k
-        Number of states of the latents.
-    seed
-        Of the random starts.
-    max_fits
-        Number of graphs to fit, about: no step begins after so many.
+    starts
+        Trees of covers.
+    score
+        Their criterion.
+    max_cover
+        Largest number of latents in a cover.
+
+    Attributes
+    ----------
+    best
+        The best tree, once done.
     """
 
-    def __init__(self, codes: NDArray[np.int64], names: Sequence[str], k: int, seed: int = 0, max_fits: float = math.inf) -> None:
-        order = np.argsort(names)
-        self.rows, self.k, self.n = Rows.of(codes[:, order]), k, len(codes)
-        self.n_states = {names[i]: int(codes[:, i].max()) + 1 for i in order}
-        self.rng, self.max_fits = np.random.default_rng(seed), max_fits
-        self.scores: dict[Shape, float] = {}
-        self.fits: dict[Shape, Fit] = {}
-        self._told: tuple[Shape, Posterior, Floats] | None = None  # what the last neighbour said of the latents
-
-    def __call__(self, shape: Shape, near: Shape | None = None) -> float:
-        """Return the criterion; a neighbour of ``near`` starts from that one's latents, and may be given up early."""
-        if shape not in self.scores:
-            posterior = self._posterior(shape)
-            starts = self._fresh(posterior, shape) if near is None else self._from(posterior, shape, near)
-            fit = climb(posterior, starts, TRIAL_ITERATIONS, 0.1)
-            if near is None or fit.bic(self.n) < self.scores[near] + NEAR:
-                fit = go_on(posterior, fit, ITERATIONS, 0.05)
-            self.scores[shape], self.fits[shape] = fit.bic(self.n), fit
-        return self.scores[shape]
+    def __init__(self, starts: Iterable[Shape], score: ShapeScore, max_cover: int) -> None:
+        self.starts, self.score, self.max_cover = list(starts), score, max_cover
+        self.best: Shape | None = None
+        self._restart()
 
     @property
-    def spent(self) -> bool:
-        """Whether as many graphs have been fitted as may be."""
-        return len(self.scores) >= self.max_fits
+    def done(self) -> bool:
+        """Whether nothing better is near."""
+        return self.best is not None
 
-    def _posterior(self, shape: Shape) -> Posterior:
-        graph = graph_of_shape(shape)
-        return Posterior(graph, {name: self.n_states.get(name, self.k) for name in graph}, self.rows)
+    @property
+    def found(self) -> Shape:
+        """The best tree, or the best start so far."""
+        return self.best if self.best is not None else min(self.score.scores, key=self.score.scores.__getitem__)
 
-    def _fresh(self, posterior: Posterior, shape: Shape) -> list[Tables]:
-        """Return random starts, more of them where covers of several latents make more optima."""
-        count = 4 + 12 * max(cover[0] - 1 for cover in covers(shape))
-        return [random_tables(posterior.graph, posterior.n_states, self.rng) for _ in range(count)]
+    def step(self) -> Mapping[str, float]:
+        """Fit the graph that the search asks for."""
+        if self._asked is not None:
+            self.score.fit(self._asked)
+            self._advance()
+        return {"refine/fits": float(len(self.score.asked)), "refine/criterion": min(self.score.scores.values())}
 
-    def _from(self, posterior: Posterior, shape: Shape, near: Shape) -> list[Tables]:
-        """Return starts in which latents with the children of known ones mean the same, and new ones something random."""
-        if self._told is None or self._told[0] != near:
-            teller = self._posterior(near)
-            self._told = near, teller, teller(self.fits[near].tables)[0]
-        known, q = self._told[1], self._told[2].reshape(-1, *[self.k] * len(self._told[1].latents))
-        partner = _partners(posterior.graph, known.graph)
-        kept = [known.latents.index(partner[name]) + 1 for name in posterior.latents if name in partner]
-        q = q.sum(axis=tuple(i for i in range(1, q.ndim) if i not in kept))
-        q = q.transpose([0, *(np.argsort(np.argsort(kept)) + 1)])
-        new = len(posterior.latents) - len(kept)
-        warm = [posterior.maximise(self._filled(q, posterior, partner)) for _ in range(1 if new == 0 else 6)]
-        return warm + (self._fresh(posterior, shape)[:5] if any(cover[0] > 1 for cover in covers(shape)) else [])
+    def _restart(self) -> None:
+        self.score.forget()
+        self._search, self.best = self._found(), None
+        self._advance()
 
-    def _filled(self, q: Floats, posterior: Posterior, partner: Mapping[str, str]) -> Floats:
-        """Return q with an axis more for each latent without partner, whose states are random functions of the row."""
-        for i, name in enumerate(posterior.latents):
-            if name not in partner:
-                leaning = np.exp(posterior.indicators @ self.rng.normal(size=(posterior.indicators.shape[1], self.k)))
-                leaning /= leaning.sum(axis=1, keepdims=True)
-                q = np.expand_dims(q, i + 1) * leaning.reshape(-1, *[1] * i, self.k, *[1] * (q.ndim - i - 1))
-        return q.reshape(len(q), -1)
+    def _advance(self) -> None:
+        self._asked: Request | None = None
+        try:
+            self._asked = next(self._search)
+        except StopIteration as end:
+            self.best = end.value
 
+    def _found(self) -> Search:
+        scores = self.score.scores
+        for start in self.starts:
+            yield from self.score.asking(start)
+        best = yield from self._downhill(min(self.starts, key=scores.__getitem__))  # eq. 1
+        while not self.score.spent:
+            near = yield from self._rivals(best)  # eq. 2
+            found = best
+            for shape in near[:LOOKAHEAD]:  # eq. 3
+                end = yield from self._downhill(shape)
+                found = min(found, end, key=scores.__getitem__)
+            if scores[found] >= scores[best] - LEAST_GAIN:
+                break
+            best = found
+        return best
 
-def _partners(new: nx.DiGraph, old: nx.DiGraph) -> dict[str, str]:
-    """Return new latent -> the old one with the most leaves in common, each old one at most once."""
-    ours, theirs = _leaves_below(new), _leaves_below(old)
-    gain = np.array([[len(a & b) / len(a | b) for b in theirs.values()] for a in ours.values()])
-    rows, columns = linear_sum_assignment(-gain)
-    return {list(ours)[i]: list(theirs)[j] for i, j in zip(rows, columns, strict=True)}
+    def _downhill(self, shape: Shape) -> Search:
+        """Return the tree at which no step lowers the criterion any more."""
+        scores, better = self.score.scores, True
+        while better:
+            better = False
+            for found in neighbours(shape, self.max_cover):
+                if self.score.spent:
+                    break
+                yield from self.score.asking(found, shape)
+                if scores[found] < scores[shape] - LEAST_GAIN:
+                    shape, better = found, True
+                    break
+        return shape
 
+    def _rivals(self, best: Shape) -> Generator[Request, None, list[Shape]]:
+        """Fit the best and the closest of its neighbours again; return the neighbours, the nearest first."""
+        scores = self.score.scores
+        yield from self.score.asking(best, best, again=True)
+        near = sorted((shape for shape in neighbours(best, self.max_cover) if shape in scores), key=scores.__getitem__)
+        for shape in near[:RIVALS]:
+            if not self.score.spent and scores[shape] < scores[best] + CLOSE:
+                yield from self.score.asking(shape, best, again=True)
+        return sorted(near, key=scores.__getitem__)
 
-def _leaves_below(graph: nx.DiGraph) -> dict[str, set[str]]:
-    return {name: nx.descendants(graph, name) & set(observed(graph)) for name in latents(graph)}
+    def save_checkpoint(self, directory: Path) -> None:
+        """Write the fits."""
+        done = self.score.done
+        requests = [[None if near is None else plain(near), plain(shape), again] for shape, near, again in done]
+        tables = [table.ravel() for fit in done.values() for table in fit.tables.values()]
+        fits = [[fit.log_likelihood, fit.iterations, fit.converged] for fit in done.values()]
+        state = self._problem() | {"requests": requests, "fits": fits}
+        save_arrays(directory / FILE, {"tables": np.concatenate(tables) if tables else np.zeros(0)}, state)
 
+    def load_checkpoint(self, directory: Path) -> None:
+        """Continue from a checkpoint. Raises InvalidArgumentError if it is of another problem."""
+        arrays, state = load_arrays(directory / FILE)
+        check_same_problem(state, self._problem())
+        values, self.score.done = iter(arrays["tables"]), {}
+        for (near, shape, again), numbers in zip(state["requests"], state["fits"], strict=True):
+            tree = shape_from(shape)
+            tables = {
+                name: np.array([*itertools.islice(values, math.prod(size))]).reshape(size)
+                for name, size in self.score.sizes(tree)
+            }
+            self.score.done[tree, None if near is None else shape_from(near), again] = Fit(tables, *numbers)
+        self._restart()
 
-def refine(starts: Iterable[Shape], score: ShapeScore, max_cover: int) -> Shape:
-    """Return the best tree of covers that steps downhill lead to, from the best start and from the least bad steps off it."""
-    best = _downhill(min(starts, key=score), score, max_cover)
-    while not score.spent:
-        near = sorted(neighbours(best, max_cover), key=lambda shape: score(shape, best))[:LOOKAHEAD]
-        found = min((_downhill(shape, score, max_cover) for shape in near), key=score, default=best)
-        if score(found) >= score(best) - 1e-6:
-            break
-        best = found
-    return best
-
-
-def _downhill(shape: Shape, score: ShapeScore, max_cover: int) -> Shape:
-    """Return the tree of covers at which no step lowers the criterion any more."""
-    while True:
-        below = score(shape) - 1e-6
-        ahead = itertools.takewhile(lambda _: not score.spent, neighbours(shape, max_cover))
-        better = next((found for found in ahead if score(found, shape) < below), None)
-        if better is None:
-            return shape
-        shape = better
+    def _problem(self) -> dict[str, Any]:
+        return self.score.problem() | {"starts": [plain(start) for start in self.starts], "max_cover": self.max_cover}
 
 
 class SampleRefiner:
@@ -175,16 +195,25 @@ class SampleRefiner:
         self.ranks, self.codes, self.names = ranks, codes, list(names)
         self.k, self.max_cover, self.seed, self.max_fits = k, max_cover, seed, max_fits
 
-    def __call__(self, graph: nx.DiGraph, names: Sequence[str]) -> nx.DiGraph:
-        """Return the refined graph of a component."""
-        levels = [self.ranks.at_level(min(0.5, self.ranks.alpha * factor)) for factor in FACTORS]
-        graphs = [graph, *(searched(ranks, names, self.k, self.max_cover)[0] for ranks in levels)]
-        starts = dict.fromkeys(shape for found in graphs if (shape := _whole(found, names)) is not None)
+    def __call__(self, graph: nx.DiGraph, names: Sequence[str]) -> Stages[nx.DiGraph]:
+        """Refine the graph of a component."""
+        starts = dict.fromkeys(shape for found in (graph, *self._others(names)) if (shape := _whole(found, names)) is not None)
         columns = [self.names.index(name) for name in names]
         score = ShapeScore(self.codes[:, columns], names, self.k, self.seed, self.max_fits)
-        refined = graph_of_shape(refine(starts or [(1, frozenset(names))], score, self.max_cover))
+        search = Refinement(starts or [(1, frozenset(names))], score, self.max_cover)
+        yield search
+        refined = graph_of_shape(search.found)
         refined.graph["absorbed"] = graph.graph.get("absorbed", 0)
         return refined
+
+    def _others(self, names: Sequence[str]) -> Iterator[nx.DiGraph]:
+        """Yield what is found at other levels."""
+        for factor in FACTORS:
+            ranks = self.ranks.at_level(min(0.5, self.ranks.alpha * factor))
+            search = CoverSearch(ranks, names, self.k, self.max_cover)
+            while not search.done:
+                search.step()
+            yield drawn(search)[0]
 
 
 def _whole(graph: nx.DiGraph, names: Sequence[str]) -> Shape | None:

@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from copy import copy
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,8 +64,9 @@ class SampleRanks:
         self.n_states = {name: int(column.max()) + 1 for name, column in self.column.items()}
         self.test: RankTest = partial(rank_test, method=test) if isinstance(test, str) else test
         self.alpha, self.n_subsets, self.subset_size, self.seed = alpha, n_subsets, subset_size, seed
-        self.records: list[dict[str, object]] = []
+        self.records: list[dict[str, Any]] = []
         self._pvalues: dict[tuple[tuple[str, ...], tuple[str, ...], int], float] = {}
+        self._slices: dict[str, list[SampleRanks]] = {}
 
     def at_most(self, a: Sequence[Block], b: Sequence[Block], r: int) -> bool:
         """Return whether no table contradicts that the rank of P(A,B) is at most r."""
@@ -73,8 +75,18 @@ class SampleRanks:
     def at_level(self, alpha: float) -> SampleRanks:
         """Return the same at another level; what has been computed is shared."""
         other = copy(self)
-        other.alpha = alpha
+        other.alpha, other._slices = alpha, {}
         return other
+
+    def given(self, name: str) -> list[SampleRanks]:
+        """Return what answers for each state of an observed variable: the rows that have it."""
+        if name not in self._slices:
+            others = [other for other in self.column if other != name]
+            codes = np.stack([self.column[other] for other in others], axis=1)
+            settings = {"alpha": self.alpha, "n_subsets": self.n_subsets, "subset_size": self.subset_size, "seed": self.seed}
+            rows = [codes[self.column[name] == state] for state in range(self.n_states[name])]
+            self._slices[name] = [SampleRanks(some, others, test=self.test, **settings) for some in rows if len(some)]  # type: ignore[arg-type]
+        return self._slices[name]
 
     def pvalue(self, a: Sequence[Block], b: Sequence[Block], r: int) -> float:
         """Return the smallest p-value over the tables."""
@@ -97,6 +109,18 @@ class SampleRanks:
                 }
             )
         return self._pvalues[key]
+
+    def problem(self) -> dict[str, Any]:
+        """Return what another sample, or another test, would differ in."""
+        checksum = zlib.crc32(b"".join(column.tobytes() for column in self.column.values()))
+        settings = {"alpha": self.alpha, "n_subsets": self.n_subsets, "subset_size": self.subset_size, "seed": self.seed}
+        return {"rows": len(next(iter(self.column.values()))), "checksum of the rows": checksum} | settings
+
+    def restore(self, records: list[dict[str, Any]]) -> None:
+        """Take up the questions that an earlier search asked of the same sample, with their answers."""
+        self.records[:] = records
+        self._pvalues.clear()
+        self._pvalues.update({(tuple(row["A"].split()), tuple(row["B"].split()), row["r"]): row["p"] for row in records})
 
     def counts(self, left: Sequence[str], right: Sequence[str]) -> NDArray[np.float64]:
         """Return the table of counts of two sets of variables."""

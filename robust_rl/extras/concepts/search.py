@@ -10,6 +10,10 @@
         if there are none: k = k + 1
     join what is left
 
+Before each turn, if observed variables may have children (our counterpart of the set X in the linear search's tests):
+
+    if a cover C and an observed variable X of S have rank(C, N | X = x) = 1 for each state x: C is a child of X and leaves S
+
 C is a set of covers of whose variables there are k+1, or one cover with more than k variables (two latents with one common
 parent). Variables of one known cluster V take part in C with at most |V| of theirs, for they share its parents already.
 
@@ -32,11 +36,10 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
-from robust_rl.errors import InvalidArgumentError
 from robust_rl.extras.concepts.cover_tree import Block, Cover, CoverTree
-from robust_rl.training import read_json, write_json
+from robust_rl.training import check_same_problem, read_json, write_json
 
 FILE = "covers.json"
 
@@ -44,8 +47,23 @@ FILE = "covers.json"
 class Ranks(Protocol):
     """What answers questions about ranks: an exact table or a sample."""
 
+    records: list[dict[str, Any]]
+    """The questions that were asked."""
+
     def at_most(self, a: Sequence[Block], b: Sequence[Block], r: int) -> bool:
         """Return whether the rank of P(A,B) is at most r."""
+        ...
+
+    def given(self, name: str) -> Sequence[Ranks]:
+        """Return what answers for each state of an observed variable."""
+        ...
+
+    def problem(self) -> dict[str, Any]:
+        """Return what others would answer by, for checkpoints."""
+        ...
+
+    def restore(self, records: list[dict[str, Any]]) -> None:
+        """Take up the questions that an earlier search asked."""
         ...
 
 
@@ -62,6 +80,8 @@ class CoverSearch:
         K.
     max_cover
         Largest number of latents in a cover.
+    observed_parents
+        Whether observed variables may have children.
 
     Attributes
     ----------
@@ -69,8 +89,10 @@ class CoverSearch:
         What has been found.
     """
 
-    def __init__(self, ranks: Ranks, names: Sequence[str], n_states: int, max_cover: int = 2) -> None:
-        self.ranks, self.n_states, self.max_cover = ranks, n_states, max_cover
+    def __init__(
+        self, ranks: Ranks, names: Sequence[str], n_states: int, max_cover: int = 2, *, observed_parents: bool = False
+    ) -> None:
+        self.ranks, self.n_states, self.max_cover, self.observed_parents = ranks, n_states, max_cover, observed_parents
         self.tree, self.k, self.joined = CoverTree(names), 1, False
 
     @property
@@ -80,7 +102,9 @@ class CoverSearch:
 
     def step(self) -> Mapping[str, float]:
         """Adopt the clusters of the present k, or turn to the next k; at the end, join what is left."""
-        if len(self.tree.active) <= 2 or self.k > self.max_cover:
+        if self.observed_parents and self._hang():
+            self.k = 1
+        elif len(self.tree.active) <= 2 or self.k > self.max_cover:
             self._join_rest()
             self.joined = True
         else:
@@ -93,7 +117,9 @@ class CoverSearch:
         tree = self.tree
         write_json(
             directory / FILE,
-            {
+            self._problem()
+            | {
+                "records": self.ranks.records,
                 "active": [list(cover) for cover in tree.active],
                 "children": [[list(cover), [list(child) for child in below]] for cover, below in tree.children.items()],
                 "nodes": [[node, known["latent"]] for node, known in tree.graph.nodes(data=True)],
@@ -104,17 +130,31 @@ class CoverSearch:
         )
 
     def load_checkpoint(self, directory: Path) -> None:
-        """Continue from a checkpoint. Raises InvalidArgumentError if it is of other variables."""
+        """Continue from a checkpoint. Raises InvalidArgumentError if it is of another problem."""
         state = read_json(directory / FILE)
-        names = [node for node, latent in state["nodes"] if not latent]
-        if names != [node for node, known in self.tree.graph.nodes(data=True) if not known["latent"]]:
-            raise InvalidArgumentError("the checkpoint is of a search among other variables; choose another run directory")
-        tree = CoverTree(names)
+        check_same_problem(state, self._problem())
+        self.ranks.restore(state["records"])
+        tree = CoverTree(state["variables"])
         tree.graph.add_nodes_from((node, {"latent": latent}) for node, latent in state["nodes"])
         tree.graph.add_edges_from(state["edges"])
         tree.active = [tuple(cover) for cover in state["active"]]
         tree.children = {tuple(cover): [tuple(child) for child in below] for cover, below in state["children"]}
         self.tree, self.k, self.joined = tree, state["k"], state["joined"]
+
+    def _problem(self) -> dict[str, Any]:
+        names = [node for node, known in self.tree.graph.nodes(data=True) if not known["latent"]]
+        own = {"variables": names, "states of the latents": self.n_states, "max_cover": self.max_cover}
+        return own | {"observed_parents": self.observed_parents} | self.ranks.problem()
+
+    def _hang(self) -> bool:
+        """Hang one cover on an observed variable that separates it from all others; return whether there was one."""
+        tree = self.tree
+        for x, c in itertools.permutations(tree.active, 2):
+            n = [tree.block(cover) for cover in tree.active if cover not in (x, c)]
+            if n and not tree.is_latent(x) and all(ranks.at_most([tree.block(c)], n, 1) for ranks in self.ranks.given(x[0])):
+                tree.hang(c, x[0])
+                return True
+        return False
 
     def _find_clusters(self) -> bool:
         for covers in self.tree.unfoldings():
@@ -180,8 +220,10 @@ class CoverSearch:
         tree = self.tree
         if len(tree.active) != 2:
             return
-        above, below = sorted(tree.active, key=lambda cover: (not tree.is_latent(cover), len(cover)))
-        if not tree.is_latent(above):
+        above, below = sorted(
+            tree.active, key=lambda cover: (not tree.is_latent(cover), not tree.graph.out_degree(cover[0]), len(cover))
+        )
+        if not tree.graph.out_degree(above[0]):
             return
         for k in range(1, min(len(above), len(below))):
             if self.ranks.at_most([tree.block(above)], [tree.block(below)], self.n_states**k):

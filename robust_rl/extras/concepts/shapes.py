@@ -61,6 +61,16 @@ def repr_of(part: Any) -> tuple[int, str]:
     return (0, part) if isinstance(part, str) else (1, repr((part[0], sorted(leaves(part)), sorted(map(repr_of, part[1])))))
 
 
+def plain(part: Any) -> Any:
+    """Return a part as lists, for JSON: ``[k, [children]]``."""
+    return part if isinstance(part, str) else [part[0], [plain(child) for child in sorted(part[1], key=repr_of)]]
+
+
+def shape_from(part: Any) -> Any:
+    """Return a part from what :func:`plain` made of it."""
+    return part if isinstance(part, str) else (part[0], frozenset(map(shape_from, part[1])))
+
+
 def covers(shape: Shape) -> Iterator[Shape]:
     """Yield every cover of a tree, the root first."""
     yield shape
@@ -82,12 +92,12 @@ def neighbours(shape: Shape, max_cover: int) -> Iterator[Shape]:
     """Yield the trees that one step leads to, those that change most first.
 
     A cover takes one latent more or less; two covers become one that has the latents of both; a cover gives its children to its
-    parent; a cover below the root becomes the root; a part moves to another cover; two children of a cover get a parent of their
-    own.
+    parent; a cover below the root becomes the root; a part moves to another cover; two neighbours of a cover get a node of their
+    own between them and it.
     """
     seen = {shape}
     for found in itertools.chain(
-        _resized(shape, max_cover), _fused(shape, max_cover), _turned(shape), _moved(shape), _split(shape)
+        _resized(shape, max_cover), _fused(shape, max_cover), _turned(shape), _moved(shape), _split(shape), _lifted(shape)
     ):
         if found not in seen and _is_sound(found):
             seen.add(found)
@@ -135,6 +145,14 @@ def _split(shape: Shape) -> Iterator[Shape]:
     for cover in covers(shape):
         for pair in itertools.combinations(sorted(cover[1], key=repr_of), 2):
             yield _substituted(shape, cover, [(cover[0], cover[1] - set(pair) | {(1, frozenset(pair))})])
+
+
+def _lifted(shape: Shape) -> Iterator[Shape]:
+    """Yield trees with a new cover between a cover and its parent, which takes a child along: a split of child and parent."""
+    for cover in covers(shape):
+        for child in sorted(cover[1], key=repr_of):
+            if cover != shape:
+                yield replaced(shape, cover, [(1, frozenset([child, (cover[0], cover[1] - {child})]))])
 
 
 def _is_sound(shape: Shape) -> bool:

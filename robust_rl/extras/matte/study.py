@@ -78,7 +78,13 @@ def read_sentences(data: str, seed: int = 0) -> tuple[Sentences, Sentences]:
 
 
 def train_text(
-    config: MatteConfig, sentences: Sentences, examples: int, run: RunDirectory, *, progress: bool = False
+    config: MatteConfig,
+    sentences: Sentences,
+    examples: int,
+    run: RunDirectory,
+    *,
+    checkpoint_every: int = 200,
+    progress: bool = False,
 ) -> tuple[TextMatte, bool]:
     """Train in a run directory, going on with what is there, and leave ``result/model.safetensors``.
 
@@ -88,7 +94,7 @@ def train_text(
         False if a signal ended it early.
     """
     model = TextMatte(config)
-    model.fit(with_examples(sentences, examples, config.seed), run=run, checkpoint_every=200, progress=progress)
+    model.fit(with_examples(sentences, examples, config.seed), run=run, checkpoint_every=checkpoint_every, progress=progress)
     finished = model.steps_done >= config.steps
     if finished:
         run.result.mkdir(exist_ok=True)

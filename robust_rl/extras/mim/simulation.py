@@ -84,6 +84,7 @@ def simulate(
     learning_rate: float | None = None,
     steps: int | None = None,
     batch_size: int = 48,
+    checkpoint_every: int | None = None,
     seed: int = 0,
     progress: bool = False,
 ) -> Simulation:
@@ -103,6 +104,8 @@ def simulate(
         As :class:`~robust_rl.extras.mim.OneLayerMIM` takes it.
     learning_rate, steps, batch_size
         As :func:`~robust_rl.extras.mim.train` takes them.
+    checkpoint_every
+        Steps between checkpoints. None: one, at the end.
     seed
         Of the areas, the images and the masks.
     progress
@@ -132,7 +135,8 @@ def simulate(
     run = RunDirectory.create(name=f"mim-{gap}-{objective}") if run is None else run
     run = run if isinstance(run, RunDirectory) else RunDirectory(run)
     run.start(configuration, seed=seed, command="robust-rl mim simulate")
-    trainer = Trainer(run, callbacks=[MapSnapshots(run.result / "maps", choose_scene(data, seed))], progress=progress)
+    maps = MapSnapshots(run.result / "maps", choose_scene(data, seed))
+    trainer = Trainer(run, callbacks=[maps], checkpoint_every=checkpoint_every, progress=progress)
     trainer.fit(training)
     queries = "masked" if objective == "mae" else "all"
     return Simulation(training, attention_report(training.model, data, queries=queries, seed=seed + 1), run, trainer.interrupted)

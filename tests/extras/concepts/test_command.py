@@ -1,6 +1,7 @@
 """The commands, as a user types them."""
 
 import json
+from functools import partial
 
 import pytest
 
@@ -11,7 +12,8 @@ from typer.testing import CliRunner
 
 from robust_rl.cli.concepts import app
 from robust_rl.errors import InvalidArgumentError
-from robust_rl.extras.concepts import skeleton_f1
+from robust_rl.extras.concepts import skeleton_f1, stages
+from robust_rl.training import Trainer
 
 
 def call(*arguments):
@@ -48,6 +50,29 @@ def test_a_run_has_a_page_with_the_share_of_resamples(tmp_path):
     assert "data:image/svg+xml" in page
     assert "share of resamples" in page
     assert json.loads((tmp_path / "run" / "result" / "graph.json").read_text())["n_states"] == 2
+
+
+def test_a_stopped_run_goes_on_to_the_same_result(tmp_path, monkeypatch):
+    """Stopped in the search, the refinement and the resamples in turn, a run ends like one that was not."""
+    call("simulate", "--graph", "G1", "--n", 400, "--seed", 3, "--out", tmp_path / "data.csv")
+    command = ["discover", tmp_path / "data.csv", "--n-states", 2, "--bootstraps", 2, "--json"]
+    whole = call(*command, "--out", tmp_path / "whole")
+    assert whole.exit_code == 0, whole.output
+    steps = len((tmp_path / "whole" / "metrics.jsonl").read_text().splitlines())
+    for stop in (1, 6, steps - 1):
+        with monkeypatch.context() as patched:
+            patched.setattr(stages, "Trainer", partial(Trainer, max_steps=stop))
+            assert call(*command, "--out", tmp_path / "run").exit_code == 130
+    shown = call(*command, "--out", tmp_path / "run")
+    assert shown.exit_code == 0, shown.output
+    assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == steps
+    files = [tmp_path / name / "result" / "graph.json" for name in ("whole", "run")]
+    assert files[0].read_bytes() == files[1].read_bytes()
+    assert (tmp_path / "whole/result/report.html").read_text() == (tmp_path / "run/result/report.html").read_text()
+    with pytest.warns(UserWarning, match="another alpha"):
+        again = call(*command, "--out", tmp_path / "run", "--alpha", 0.01)
+    assert isinstance(again.exception, InvalidArgumentError)
+    assert "another problem: its alpha is 0.001, not 0.01" in str(again.exception)
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,9 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from robust_rl.errors import InsufficientStatesError, InvalidArgumentError
 from robust_rl.extras.concepts import DiscreteHierarchy, HierarchicalConceptDiscovery, graph_of, match_latents, skeleton_f1
-from robust_rl.extras.concepts.em import Posterior, Rows, fit_tables
+from robust_rl.extras.concepts.em import fit_tables
 from robust_rl.extras.concepts.encoding import canonical
+from robust_rl.extras.concepts.posterior import Posterior, Rows
 
 
 @parametrize_with_checks([HierarchicalConceptDiscovery(refine=False)])
@@ -194,3 +195,17 @@ def test_errors_name_the_offender_and_the_remedy():
     graph = graph_of({f"L{i}": [f"X{4 * i + j}" for j in range(4)] for i in range(26)})
     with pytest.raises(InvalidArgumentError, match=r"limit of 2\^26"):
         Posterior(graph, dict.fromkeys(graph, 2), Rows.of(np.eye(104, dtype=int)[:2]))
+
+
+@pytest.mark.parametrize("children", [["X5", "X6"], ["L2"]])
+def test_an_observed_cause_is_found_in_a_sample(children):
+    """Looked for only when asked: a leaf that nearly copies its parent looks the same."""
+    graph = graph_of({"L1": ["X1", "X2", "X3", "X4"], "X4": children} | ({"L2": ["X5", "X6", "X7"]} if "L2" in children else {}))
+    graph.nodes["X4"]["latent"] = False
+    X = DiscreteHierarchy.random(graph, seed=1002).sample(5000, seed=3)
+    est = HierarchicalConceptDiscovery(n_states=2, observed_parents=True).fit(X)
+    assert skeleton_f1(est, graph) == 1.0
+    assert est.levels_["X4"] > 0
+    assert np.isfinite(est.score(X))
+    np.testing.assert_allclose(est.transform(X).sum(1), len(est.latent_names_))
+    assert not any(parent.startswith("X") for parent, _ in HierarchicalConceptDiscovery(n_states=2).fit(X).graph_.edges)

@@ -15,13 +15,18 @@ from robust_rl.extras.concepts.graphs import GRAPHS, graph_of
 from robust_rl.extras.concepts.hierarchy import DiscreteHierarchy
 from robust_rl.extras.concepts.metrics import latent_count_error, shd, skeleton_f1
 from robust_rl.extras.concepts.minimal import minimal_graph
+from robust_rl.extras.concepts.stages import InTurn, drive
 
 CARDINALITIES = [(2, 2), (2, 3), (3, 3)]
 
 
-def search(truth, max_cover=2):
-    sizes = {name: truth.n_states[name] for name in truth.observed}
-    return discover(ExactRanks(truth.joint(), truth.observed), sizes, truth.n_states[truth.latents[0]], max_cover)
+def search(truth, max_cover=2, observed_parents=False):
+    sizes, k = (
+        {name: truth.n_states[name] for name in truth.observed},
+        max([2, *(truth.n_states[name] for name in truth.latents)]),
+    )
+    ranks = ExactRanks(truth.joint(), truth.observed)
+    return drive(InTurn(discover(ranks, sizes, k, max_cover, observed_parents=observed_parents)))
 
 
 def quick(graph, states):
@@ -44,6 +49,46 @@ def test_exact_tables_give_back_the_graph(graph, states, seed):
     assert latent_count_error(found.graph, graph) == 0
     assert found.unresolved == []
     assert all(sorted(cover.latents) for cover in found.covers)
+
+
+def inner(spec):
+    """A graph in which what is called X is observed, with children or without."""
+    graph = graph_of(spec)
+    nx.set_node_attributes(graph, {node: node.startswith("L") for node in graph}, "latent")
+    return graph
+
+
+INNER = {
+    "two observed children": {"L1": ["X1", "X2", "X3", "X4"], "X4": ["X5", "X6"]},
+    "a latent child": {"L1": ["X1", "X2", "X3", "X4"], "X4": ["L2"], "L2": ["X5", "X6", "X7"]},
+    "observed root": {"X0": ["L1", "L2"], "L1": ["X1", "X2", "X3"], "L2": ["X4", "X5", "X6"]},
+    "two of them": {"L1": ["X1", "X2", "L2", "X3"], "X3": ["X4"], "L2": ["X5", "X6", "X7"], "X7": ["X8", "X9"]},
+    "no latent": {"X1": ["X2", "X3"], "X3": ["X4", "X5"], "X5": ["X6"]},
+    "below a cover of two": {
+        "L1": ["X1", "X2", "X3", "L2", "L3"],
+        "L2": ["X4", "X5", "X6", "X7", "X8"],
+        "L3": ["X4", "X5", "X6", "X7", "X8"],
+        "X8": ["X9"],
+    },
+    "both kinds of children": {"L1": ["X1", "X2", "X3", "X4"], "X4": ["X5", "L2"], "L2": ["X6", "X7", "X8"]},
+}
+
+
+@pytest.mark.parametrize(("states", "seed"), list(itertools.product(CARDINALITIES, range(3))))
+@pytest.mark.parametrize("name", INNER)
+def test_observed_variables_with_children_are_found(name, states, seed):
+    """Also with more states than the latents have: they are told by independence under each of their states, not by rank."""
+    truth = DiscreteHierarchy.random(inner(INNER[name]), states, seed=200 + seed)
+    found = search(truth, observed_parents=True)
+    assert skeleton_f1(found.graph, truth.graph) == 1.0
+    assert found.unresolved == []
+    assert nx.is_directed_acyclic_graph(found.graph)
+
+
+@pytest.mark.parametrize(("graph", "seed"), list(itertools.product(["G1", "G2", "G3", "G4", "G5", "G7"], range(2))))
+def test_where_none_has_children_none_is_given_any(graph, seed):
+    truth = DiscreteHierarchy.random(graph, seed=300 + seed)
+    assert skeleton_f1(search(truth, observed_parents=True).graph, graph) == 1.0
 
 
 def test_joint_table_is_the_sum_over_all_configurations():

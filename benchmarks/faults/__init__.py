@@ -1,0 +1,1 @@
+"""Jobs, faults and the page of ``benchmarks/faults.py``."""
