@@ -40,9 +40,9 @@ INPUTS = 5000
 SLOW = (
     "runs: checkpoints of torch", "LESS kernels", "optimizer states", "language models", "reward models", "GGUF",
     "diffusion models", "masked images: models, pictures", "MATTE: models", "MATTE: encoder-decoders",
-    "vpo: preferences, tokenized", "vpo: configurations", "runs: evaluations",
+    "vpo: preferences, tokenized", "vpo: configurations", "runs: evaluations", "pictures",
 )  # fmt: skip
-FEWER = dict.fromkeys(SLOW, 1000) | {LINES: 2500}
+FEWER = dict.fromkeys(SLOW, 1000) | {LINES: 2500, PLANNING: 2500}
 
 
 def main():
@@ -91,7 +91,7 @@ def count(name, arguments, end):
     while entry["inputs"] < last and time.time() < end:
         if revision() not in entry["commits"]:
             entry["commits"].append(revision())
-        batch(name, entry, min(1000, last - entry["inputs"]), arguments.scratch)
+        batch(name, entry, min(500, last - entry["inputs"]), arguments.scratch)
         if not arguments.show:
             with record() as known:
                 known[name] = entry

@@ -305,6 +305,16 @@ def test_a_conversation_without_a_beginning_is_refused():
     assert check_rows("pairs.jsonl", iter([row | {"prompt": [{"role": "user", "content": "c"}]}]), PAIR) == 1
 
 
+def test_preferences_whose_column_changes_its_type_are_refused(tmp_path, monkeypatch):
+    pytest.importorskip("trl")
+    from robust_rl.alignment.data import load_local
+
+    rows = [{"prompt": "a", "chosen": "b", "rejected": "c", "more": more} for more in ("x", [{"y": 3}])]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(FileFormatError, match=r"pairs\.jsonl is no sound table, whose columns have one type each"):
+        load_local(str(tmp_path / "pairs.jsonl"))
+
+
 def test_preferences_that_are_more_rows_than_bytes_are_refused(tmp_path):
     pytest.importorskip("trl")
     from robust_rl.alignment.data import rows
