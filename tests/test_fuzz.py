@@ -330,3 +330,18 @@ def test_a_table_that_unpacks_to_more_than_there_is_is_refused(tmp_path, monkeyp
     monkeypatch.setattr("robust_rl.models.memory.available_memory", lambda: 30e6)
     with pytest.raises(rr.errors.InvalidModelError, match=r"unpacked, would take 33\.6 MB, and 30 MB are available"):
         formats.read_table(path)
+
+
+def test_names_of_a_table_stay_packed_and_a_name_that_no_row_has_is_no_state(tmp_path):
+    """2^20 rows of a name of 10 kB are 10 GB of text."""
+    arrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    long = "s" * 10_000
+    path = fuzz_bombs.parquet({"state": long, "action": 0, "next_state": long, "probability": 2.0**-20}, 2**20)(tmp_path)
+    with fuzzing.one_gigabyte_more():
+        assert formats.read_table(path).states.tolist() == [long]
+    names = arrow.DictionaryArray.from_arrays(arrow.array([0, 2], "int32"), arrow.array(["a", "nobody", "b"]))
+    columns = {"state": names, "action": [0, 0], "next_state": names, "probability": [1.0, 1.0]}
+    parquet.write_table(arrow.table(columns), tmp_path / "few.parquet")
+    assert formats.read_table(tmp_path / "few.parquet").states.tolist() == ["a", "b"]
