@@ -2,6 +2,7 @@
 
     python benchmarks/fuzz.py                               # goes on where fuzz.json stopped, to the end; --write for the page
     python benchmarks/fuzz.py --only policies --anew        # counts a reader anew, whose code has changed
+    python benchmarks/fuzz.py --again                       # tries what escaped once more, after a mend
     python benchmarks/fuzz.py --only policies --show --first 50 --inputs 10       # prints what escapes, keeps no record
 
 Each reader runs in a forked child that may take 1 GB more than it has after a first valid file (RLIMIT_AS), and 5 seconds of
@@ -34,14 +35,14 @@ ROOT = HERE.parents[1]
 RECORD, PAGE = HERE.with_suffix(".json"), HERE.with_suffix(".md")
 sys.path.insert(0, str(ROOT))
 GIGABYTE, SECONDS, CLOCK, UNPREPARED = 2**30, 5, 60, 77
-BOMBS, LINES = "archives that unpack to no end", "command lines"
+BOMBS, LINES, PLANNING = "archives that unpack to no end", "command lines", "command lines: planning, games, logs"
 INPUTS = 5000
 SLOW = (
     "runs: checkpoints of torch", "LESS kernels", "optimizer states", "language models", "reward models", "GGUF",
     "diffusion models", "masked images: models, pictures", "MATTE: models", "MATTE: encoder-decoders",
-    "vpo: preferences, tokenized", "vpo: configurations", "runs: evaluations",
+    "vpo: preferences, tokenized", "vpo: configurations", "runs: evaluations", "pictures",
 )  # fmt: skip
-FEWER = dict.fromkeys(SLOW, 1000)
+FEWER = dict.fromkeys(SLOW, 1000) | {LINES: 2500, PLANNING: 2500}
 
 
 def main():
@@ -52,6 +53,7 @@ def main():
     parser.add_argument("--only", nargs="*")
     parser.add_argument("--without", nargs="*", default=[])
     parser.add_argument("--anew", action="store_true", help="forget the counts of these readers")
+    parser.add_argument("--again", action="store_true", help="try the inputs that escaped once more, and no others")
     parser.add_argument("--minutes", type=float, default=1e9)
     parser.add_argument("--show", action="store_true", help="print escapes, keep no record")
     parser.add_argument("--write", action="store_true", help="make the page from the record, and run nothing")
@@ -60,7 +62,7 @@ def main():
     end = time.time() + 60 * arguments.minutes
     for name in () if arguments.write else names():
         if (not arguments.only or name in arguments.only) and name not in arguments.without:
-            count(name, arguments, end)
+            again(name, arguments.scratch) if arguments.again else count(name, arguments, end)
     if arguments.write:
         PAGE.write_text(page(json.loads(RECORD.read_text())))
 
@@ -68,7 +70,7 @@ def main():
 def names():
     from tests.fuzz_cases import cases
 
-    return [*cases(), BOMBS, LINES]
+    return [*cases(), BOMBS, PLANNING, LINES]
 
 
 def wanted(name, given):
@@ -81,7 +83,7 @@ def wanted(name, given):
 
 def count(name, arguments, end):
     """Try a reader's inputs from the first that hasn't been, and note in the record what became of them."""
-    entry = {"inputs": arguments.first, "refused": 0, "seconds": 0.0, "commits": [], "escapes": {}}
+    entry = empty(arguments.first)
     if not arguments.show:
         with record() as known:
             entry = entry if arguments.anew else known.get(name, entry)
@@ -89,15 +91,40 @@ def count(name, arguments, end):
     while entry["inputs"] < last and time.time() < end:
         if revision() not in entry["commits"]:
             entry["commits"].append(revision())
-        batch(name, entry, min(1000, last - entry["inputs"]), arguments.scratch)
+        batch(name, entry, min(500, last - entry["inputs"]), arguments.scratch)
         if not arguments.show:
             with record() as known:
                 known[name] = entry
-    escapes = sum(one["count"] for one in entry["escapes"].values())
+    escapes = sum(len(one["numbers"]) for one in entry["escapes"].values())
     print(f"{name}: {entry['inputs']} inputs, {entry['refused']} refused, {entry['seconds']:.0f} s, {escapes} escapes")
     for what, where in entry["escapes"].items() if arguments.show else ():
-        print("   ", where["count"], what, where["first"])
+        print("   ", len(where["numbers"]), what, where["first"])
     sys.stdout.flush()
+
+
+def again(name, scratch):
+    """Try the inputs that escaped, and move those that don't any more to a list of their own."""
+    with record() as known:
+        entry = known.get(name, empty())
+    for kind, where in list(entry["escapes"].items()):
+        still = []
+        for number in where["numbers"]:
+            trial = empty(number)
+            batch(name, trial, 1, scratch)
+            still += [number] if trial["escapes"] else []
+        mended = len(where["numbers"]) - len(still)
+        print(f"{name}: {kind}: {mended} mended, {len(still)} not")
+        if mended:
+            entry["mended"].append({"count": mended, "first": where["first"], "commit": revision()})
+        where["numbers"] = still
+        if not still:
+            del entry["escapes"][kind]
+    with record() as known:
+        known[name] = entry
+
+
+def empty(first=0):
+    return {"inputs": first, "refused": 0, "seconds": 0.0, "commits": [], "escapes": {}, "mended": []}
 
 
 @contextmanager
@@ -139,20 +166,19 @@ def batch(name, entry, share, scratch):
             entry["inputs"] = last + 1
             entry["refused"] += report["refused"]
             if report["escape"]:
-                escaped(entry, report["escape"], f"{last}: {report['done']}")
+                escaped(entry, report["escape"], last, report["done"])
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     if status == UNPREPARED:
         sys.exit(f"no valid files for {name}")
     if status:
-        escaped(entry, f"the process ended with status {status}", f"{last + 1}")
+        escaped(entry, f"the process ended with status {status}", last + 1, "")
         entry["inputs"] = last + 2
     entry["seconds"] = round(entry["seconds"] + time.time() - start, 1)
 
 
-def escaped(entry, what, where):
+def escaped(entry, what, number, done):
     kind = what.rpartition("[")[2] + what.partition(":")[0] if "[" in what else what
-    noted = entry["escapes"].setdefault(kind, {"count": 0, "first": f"{where}: {what}"})
-    noted["count"] += 1
+    entry["escapes"].setdefault(kind, {"numbers": [], "first": f"{number}: {done}: {what}"})["numbers"].append(number)
 
 
 class Slow(BaseException):
@@ -198,10 +224,10 @@ def too_long(*_):
 
 def prepare(name, scratch):
     """Return a function that tries one input."""
-    if name == LINES:
+    if name in (LINES, PLANNING):
         from tests import fuzz_commands
 
-        return fuzz_commands.prepare(scratch / "commands")
+        return fuzz_commands.prepare(scratch / ("commands" if name == LINES else "planning"), papers=name == LINES)
     from tests import fuzz_bombs, fuzz_cases, fuzzing
 
     place = scratch / "".join(letter if letter.isalnum() else "-" for letter in name)
@@ -221,14 +247,17 @@ def prepare(name, scratch):
 
 
 def page(counts):
-    rows, escapes = [], []
+    rows, escapes, mended = [], [], []
     for name, entry in counts.items():
-        escaped = sum(one["count"] for one in entry["escapes"].values())
+        escaped = sum(len(one["numbers"]) for one in entry["escapes"].values())
         figures = f"{entry['inputs']:,} | {entry['refused']:,} | {escaped} | {entry['seconds']:.0f}"
         rows.append(f"| {name} | {figures} | {', '.join(entry['commits'])} |")
-        escapes += [f"- {name}: {where['first']} ({where['count']})" for where in entry["escapes"].values()]
+        escapes += [f"- {name}: {where['first']} ({len(where['numbers'])})" for where in entry["escapes"].values()]
+        mended += [f"- {name}: {where['first']} ({where['count']}; {where['commit']})" for where in entry["mended"]]
     total, refused = (sum(entry[key] for entry in counts.values()) for key in ("inputs", "refused"))
-    return TEXT.format(total=total, refused=refused, rows="\n".join(rows), escapes="\n".join(escapes) or "none.")
+    lists = {"escapes": escapes, "mended": mended}
+    shown = {key: "\n\n" + "\n".join(lines) if lines else " none." for key, lines in lists.items()}
+    return TEXT.format(total=total, refused=refused, rows="\n".join(rows), **shown)
 
 
 TEXT = """# Hostile input
@@ -243,7 +272,33 @@ was read, as a file with a changed number may be. Seconds of wall clock, x86_64,
 |---|---|---|---|---|---|
 {rows}
 
-Escapes: {escapes}
+Escapes:{escapes}
+
+Escapes that were mended after the count, their inputs tried again (number, commit):{mended}
+
+## Every place where a file is read
+
+| in robust_rl | tried as |
+|---|---|
+| formats/ | tables, Storm's drn, PRISM's tra |
+| models/npz.py, model_file.py, game_file.py | models, games |
+| datasets.py, features.py, calibration/ | data sets, features, calibration logs |
+| policy_file.py and the agents, rllib/network_policy.py | policies, network policies: read, then asked for actions |
+| training/: arrays, files, checkpoints, metrics_file, run_directory, trainer, trials | arrays, runs |
+| every `load_checkpoint` but those under rllib/ | runs: checkpoints, with and without torch |
+| table.py, cli/evaluate.py | runs: evaluations |
+| alignment/data.py, jsonl.py | preferences, read and tokenized for a training |
+| alignment/vpo.py (YAML of `--config`) | vpo: configurations, up to the training |
+| alignment/judges.py, gguf.py, optimizer_state.py | lexicons, reward models, GGUF, optimizer states |
+| extras/llm_loading.py, less/kernels.py | language models (sound, pickled, with code), LESS kernels |
+| extras/matte/: text, study, vader, backbone | MATTE: models, settings, sentences, encoder-decoders |
+| extras/mim/folders.py, dpnp/restoration.py, dpnp/model_folder.py | masked images, pictures, diffusion models |
+| extras/concepts/page.py | concepts: tables, graphs |
+| texts of `griffin`, `less`, `matte transfer` | command lines |
+
+Not tried: the folders of an unfinished `vpo-online` (`rounds/`), `mim`'s snapshots, and what Ray and Transformers keep to resume
+from, which are pickles and local only ([what is trusted](../docs/security.md)). A configuration of accelerate is read by
+accelerate, in a process of its own.
 """
 
 

@@ -27,7 +27,7 @@ def on_files(files: Any, config: Any) -> Any:
     studies = sorted((root / "benchmarks").glob("*.md"))
     files.append(File.generated(config, "benchmarks/index.md", content=contents(studies)))
     for study in studies:
-        text = study.read_text(encoding="utf-8").replace("](../docs/images/", "](../images/")
+        text = study.read_text(encoding="utf-8").replace("](../docs/", "](../")
         files.append(File.generated(config, f"benchmarks/{study.name}", content=text))
     return files
 

@@ -270,7 +270,8 @@ def from_minari(dataset_id: str) -> OfflineDataset:
         import minari
     except ImportError as error:
         raise MissingDependencyError('Minari data sets need minari; install it with: pip install "robust-rl[offline]"') from error
-    local = sorted(minari.list_local_datasets())
+    with sound("Minari's folder of data sets", "one"):
+        local = sorted(minari.list_local_datasets())
     if dataset_id not in local:
         known = ", ".join(local) or "none"
         raise InvalidArgumentError(

@@ -61,9 +61,11 @@ class Table:
     def from_dict(cls, content: dict[str, Any]) -> Table:
         """Inverse of :meth:`to_dict`."""
         records = content["cells"]
-        rows, columns = (tuple(dict.fromkeys(record[axis] for record in records)) for axis in ("row", "column"))
-        by_place = {(record["row"], record["column"]): _cell(record) for record in records}
-        return cls(content["title"], rows, columns, tuple(tuple(by_place[row, column] for column in columns) for row in rows))
+        rows, columns = (tuple(dict.fromkeys(str(record[axis]) for record in records)) for axis in ("row", "column"))
+        by_place = {(str(record["row"]), str(record["column"])): _cell(record) for record in records}
+        return cls(
+            str(content["title"]), rows, columns, tuple(tuple(by_place[row, column] for column in columns) for row in rows)
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values: one record a cell."""
@@ -78,7 +80,8 @@ class Table:
 
 
 def _cell(record: dict[str, Any]) -> Estimate:
-    return Estimate(record["low"], record["high"], record["value"], record["kind"])
+    middle = record["value"]
+    return Estimate(float(record["low"]), float(record["high"]), None if middle is None else float(middle), str(record["kind"]))
 
 
 def figures(number: float) -> str:

@@ -3,9 +3,11 @@
 import functools
 import importlib.util
 import json
+import os
 import random
 import warnings
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 
@@ -17,6 +19,7 @@ from robust_rl.training import JSONLLogger, RunDirectory, Trainer, load_arrays, 
 from robust_rl.training.checkpoints import latest_checkpoint
 from tests.fuzzing import (
     Case,
+    mutate_ends,
     mutate_json,
     mutate_jsonl,
     mutate_npy,
@@ -77,6 +80,30 @@ def logged(folder):
     columns = {name: getattr(data, name) for name in ("observations", "actions", "rewards", "next_observations", "terminations")}
     np.savez(folder / "plain.npz", **columns)
     return [data.save(folder / "own.npz"), folder / "plain.npz"]
+
+
+def episodes(folder):
+    """A store of Minari with one data set: HDF5 and JSON."""
+    import minari
+    from minari.data_collector import EpisodeBuffer
+
+    played = datasets.collect("FrozenLake-v1", None, 3, horizon=8)
+    buffers = []
+    for number in range(3):
+        part = played.select(number)
+        columns = {name: getattr(part, name) for name in ("actions", "rewards", "terminations")}
+        seen = np.concatenate([part.observations, part.next_observations[-1:]])
+        columns |= {"observations": seen, "truncations": np.zeros(len(part), dtype=bool), "infos": {}}
+        buffers.append(EpisodeBuffer(id=number, **columns))
+    with mock.patch.dict(os.environ, {"MINARI_DATASETS_PATH": str(folder / "store")}), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        minari.create_dataset_from_buffers("logs/lake-v0", buffer=buffers, env="FrozenLake-v1", algorithm_name="random")
+    return [folder / "store"]
+
+
+def read_episodes(path):
+    with mock.patch.dict(os.environ, {"MINARI_DATASETS_PATH": str(path)}):
+        datasets.from_minari("logs/lake-v0")
 
 
 def plain_arrays(folder):
@@ -311,7 +338,8 @@ def evaluate(path):
     from robust_rl.cli import options
 
     keep = options.illustrated, options.print_json
-    options.illustrated, options.print_json = (lambda *_: None), (lambda *_: None)
+    options.illustrated = lambda *arguments: [str(table) for table in arguments[-1].values()]
+    options.print_json = lambda *_: None
     try:
         command.evaluate(path, ["action_noise=0.1"], json=True)
     finally:
@@ -385,6 +413,8 @@ def cases():
         Case("lexicons", lexicon, read_lexicon, text),
         Case("preferences: jsonl, parquet", preferences, read_preferences, (mutate_jsonl,)),
     ]
+    if have("minari", "h5py"):
+        found.append(Case("data sets: Minari", episodes, read_episodes, (mutate_json, mutate_ends)))
     if have("torch", "transformers"):
         from tests.fuzz_cases_torch import cases_of_torch
 

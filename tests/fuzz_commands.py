@@ -180,20 +180,26 @@ def make_models(place):
     )
 
 
-def prepare(place):
-    """Return a function that runs the line of a number, and keeps what it leaves inside ``place``."""
+def prepare(place, papers=True):
+    """Return a function that runs the line of a number, and keeps what it leaves inside ``place``.
+
+    ``papers`` adds the commands of the other papers, which load torch and take several times as long.
+    """
     from robust_rl.cli.main import main
 
-    if not (place / "solved/result").exists():
-        shutil.rmtree(place, ignore_errors=True)
-        place.mkdir(parents=True)
-        make_files(place)
+    papers = papers and have("torch", "trl", "diffusers", "zuko", "sklearn", "ray")
+    lines = LINES + 2 * WITH_TORCH if papers else LINES  # of either kind about as many
+    original = place.with_name(f"{place.name}-original")
+    if not (original / "whole").exists():
+        shutil.rmtree(original, ignore_errors=True)
+        original.mkdir(parents=True)
+        make_files(original)
+        if papers:
+            make_models(original)
+        (original / "whole").touch()
+    shutil.rmtree(place, ignore_errors=True)  # a line may have written over a file that others read
+    shutil.copytree(original, place)
     os.chdir(place)
-    lines = LINES
-    if have("torch", "trl", "diffusers", "zuko", "sklearn", "ray"):
-        lines = LINES + 2 * WITH_TORCH  # of either kind about as many
-        if not Path("vpo.yaml").exists():
-            make_models(place)
     start = RunDirectory.start
 
     def begin(self, *arguments, **keywords):
@@ -220,7 +226,7 @@ def prepare(place):
             mock.patch("robust_rl.cli.evaluate.evaluate_shifts", accept),
             mock.patch.dict(os.environ),
         ]
-        if len(lines) > len(LINES):
+        if papers:
             names = ("vpo.launch", "vpo.make_trainer", "vpo_online.train")
             found += [mock.patch(f"robust_rl.alignment.{name}", accept) for name in names]
         return found
@@ -234,7 +240,7 @@ def prepare(place):
 
 def line_of(number, lines=LINES + 2 * WITH_TORCH):
     """Return the line of a number."""
-    rng = random.Random(f"command|{number}")
+    rng = random.Random(f"{'command' if len(lines) > len(LINES) else 'planning'}|{number}")
     return mutate(rng, rng.choice(lines))
 
 

@@ -413,9 +413,13 @@ def applies(mutation, path):
     wanted = {
         mutate_npz: (".npz",), mutate_npy: (".npy",), mutate_safetensors: (".safetensors",), mutate_json: (".json",),
         mutate_jsonl: (".jsonl",), mutate_tar: (".gz",), mutate_weights: (".bin",),
-        mutate_ends: (".png", ".jpg", ".gif", ".bmp", ".tiff", ".webp", ".ppm", ".gguf", ".parquet"),
+        mutate_ends: (".png", ".jpg", ".gif", ".bmp", ".tiff", ".webp", ".ppm", ".gguf", ".parquet", ".hdf5"),
     }.get(mutation)  # fmt: skip
-    return path.suffix in wanted if wanted else path.suffix not in (".npz", ".npy", ".safetensors", ".parquet", ".gz", ".bin")
+    return (
+        path.suffix in wanted
+        if wanted
+        else path.suffix not in (".npz", ".npy", ".safetensors", ".parquet", ".gz", ".bin", ".hdf5")
+    )
 
 
 def in_place_of(rng, path, folder):

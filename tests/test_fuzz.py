@@ -169,6 +169,25 @@ def test_a_policy_that_names_a_module_is_refused_before_it_is_imported(tmp_path,
     assert not (tmp_path / "mark").exists()
 
 
+@pytest.mark.parametrize(
+    "cell", [3, {"row": "a"}, {"row": "a", "column": "b", "low": "x", "high": 1, "value": None, "kind": "ties"}]
+)
+def test_earlier_tables_that_are_none_are_refused_before_the_work(cell, tmp_path, command):
+    run = tmp_path / "run"
+    rr.RobustVI(random_model(1), rr.KL(0.1), discount=0.5).learn(run=run)
+    (run / "result/evaluation.json").write_text(json.dumps({"noise": {"title": "t", "cells": [cell]}}))
+    code, _, said = command("evaluate", "run", "--shift", "action_noise=0.1")
+    assert code == 1
+    assert "evaluation.json is no sound file of earlier tables" in said
+
+
+@pytest.mark.parametrize("seed", ["-1", "99999999999999999999"])
+def test_a_seed_that_no_generator_takes_is_refused(seed, command):
+    code, _, said = command("game", "fishery", "--set", "none", "--equilibrium", "ce", "--seed", seed)
+    assert code == 2
+    assert "--seed" in said
+
+
 @pytest.fixture(scope="module")
 def policies(tmp_path_factory):
     pytest.importorskip("torch")
@@ -286,6 +305,16 @@ def test_a_conversation_without_a_beginning_is_refused():
     assert check_rows("pairs.jsonl", iter([row | {"prompt": [{"role": "user", "content": "c"}]}]), PAIR) == 1
 
 
+def test_preferences_whose_column_changes_its_type_are_refused(tmp_path, monkeypatch):
+    pytest.importorskip("trl")
+    from robust_rl.alignment.data import load_local
+
+    rows = [{"prompt": "a", "chosen": "b", "rejected": "c", "more": more} for more in ("x", [{"y": 3}])]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(FileFormatError, match=r"pairs\.jsonl is no sound table, whose columns have one type each"):
+        load_local(str(tmp_path / "pairs.jsonl"))
+
+
 def test_preferences_that_are_more_rows_than_bytes_are_refused(tmp_path):
     pytest.importorskip("trl")
     from robust_rl.alignment.data import rows
@@ -301,3 +330,18 @@ def test_a_table_that_unpacks_to_more_than_there_is_is_refused(tmp_path, monkeyp
     monkeypatch.setattr("robust_rl.models.memory.available_memory", lambda: 30e6)
     with pytest.raises(rr.errors.InvalidModelError, match=r"unpacked, would take 33\.6 MB, and 30 MB are available"):
         formats.read_table(path)
+
+
+def test_names_of_a_table_stay_packed_and_a_name_that_no_row_has_is_no_state(tmp_path):
+    """2^20 rows of a name of 10 kB are 10 GB of text."""
+    arrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    long = "s" * 10_000
+    path = fuzz_bombs.parquet({"state": long, "action": 0, "next_state": long, "probability": 2.0**-20}, 2**20)(tmp_path)
+    with fuzzing.one_gigabyte_more():
+        assert formats.read_table(path).states.tolist() == [long]
+    names = arrow.DictionaryArray.from_arrays(arrow.array([0, 2], "int32"), arrow.array(["a", "nobody", "b"]))
+    columns = {"state": names, "action": [0, 0], "next_state": names, "probability": [1.0, 1.0]}
+    parquet.write_table(arrow.table(columns), tmp_path / "few.parquet")
+    assert formats.read_table(tmp_path / "few.parquet").states.tolist() == ["a", "b"]

@@ -52,17 +52,12 @@ def load_local(name: str, required: Sequence[str] = PAIR) -> Any:
     InvalidArgumentError
         A row lacks a column, or one is empty or of the wrong kind; the message has the row.
     """
-    from datasets import DatasetDict, load_dataset
+    from datasets import DatasetDict
 
     files = _files(Path(name))
     for path in files.values():
         check_rows(path, rows(path), required)
-    return DatasetDict(
-        {
-            split: load_dataset(SUFFIXES[path.suffix], data_files=str(path), split="train")  # "train" is its name for all rows
-            for split, path in files.items()
-        }
-    )
+    return DatasetDict({split: _table(path) for split, path in files.items()})
 
 
 def rows(path: Path) -> Iterator[dict[str, Any]]:
@@ -183,6 +178,17 @@ def _files(path: Path) -> dict[str, Path]:
     if not found:
         raise FileFormatError(f"{path} has no .jsonl or .parquet file; name them by split, such as train.jsonl")
     return found
+
+
+def _table(path: Path) -> Any:
+    from datasets import load_dataset
+    from datasets.exceptions import DatasetGenerationError
+
+    with sound(path, "table, whose columns have one type each"):
+        try:
+            return load_dataset(SUFFIXES[path.suffix], data_files=str(path), split="train")  # its name for all rows
+        except DatasetGenerationError as error:  # says nothing, its cause does
+            raise error.__cause__ or error from None
 
 
 def _parquet_rows(path: Path) -> Iterator[dict[str, Any]]:

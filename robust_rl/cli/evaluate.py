@@ -10,6 +10,7 @@ import typer
 from robust_rl import envs
 from robust_rl.agents import RobustVI
 from robust_rl.cli import options
+from robust_rl.errors import sound
 from robust_rl.evaluation import evaluate_shifts
 from robust_rl.reports import how_read, write_agent_report
 from robust_rl.table import Table
@@ -45,15 +46,14 @@ def evaluate(
     directory = RunDirectory(run)
     directory.read()  # refuses what is no run, before anything is made there
     agent = RobustVI.load(run / "result" / "policy")
+    records = directory.result / "evaluation.json"
+    earlier_tables(records)  # which are refused before the work, too
     env = agent.model if agent.env_id is None else envs.make(agent.env_id, **agent.env_kwargs)
     nominal = agent.nominal()
     tables = evaluate_shifts({"nominal": nominal, "robust": agent}, env, shifts, episodes=episodes, seed=seed)
-    records = directory.result / "evaluation.json"
     with directory.held():  # two evaluations at once must not lose each other's tables
-        known = read_json(records) if records.exists() else {}
-        known |= {name: table.to_dict() for name, table in tables.items()}
-        write_json(records, known)
-        shown = {name: Table.from_dict(content) for name, content in known.items()}
+        shown = earlier_tables(records) | tables
+        write_json(records, {name: table.to_dict() for name, table in shown.items()})
         report = options.illustrated(write_agent_report, directory.result / "report.html", agent, nominal.solution, shown)
     if json:
         options.print_json({name: table.to_dict() for name, table in tables.items()} | {"report": report})
@@ -61,3 +61,9 @@ def evaluate(
     for table in tables.values():
         options.console.print(f"{table}\n({how_read(table)})", markup=False)
     options.console.print(f"report: {report}")
+
+
+def earlier_tables(records: Path) -> dict[str, Table]:
+    """Return the tables that earlier evaluations left, by their names. Raises FileFormatError if they are none."""
+    with sound(records, "file of earlier tables"):
+        return {name: Table.from_dict(content) for name, content in (read_json(records) if records.exists() else {}).items()}

@@ -72,7 +72,8 @@ CheckpointEvery = Annotated[
     ),
 ]
 Device = Annotated[str, typer.Option("--device", help="Where torch works: `cpu`, `cuda`, `cuda:1`, `mps`.")]
-Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
+# from 0 to what numpy, torch and scikit-learn all take
+Seed = Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1, help="Seed of everything random.")]
 
 # sets whose arguments are arrays, which a flag can't give
 FROM_PYTHON: dict[type[RectangularSet], str] = {

@@ -222,10 +222,12 @@ def _is_number(text: str) -> bool:
 def _read_parquet(path: Path) -> list[Any]:
     arrow, parquet = _arrow(), _arrow("parquet")
     try:
-        names = _chosen(path, parquet.read_schema(path).names)
-        # equal values pack to next to nothing
+        schema = parquet.read_schema(path)
+        names = _chosen(path, schema.names)
+        # equal values pack to next to nothing; those that are names stay packed, a number each
         require_memory(8 * len(names) * parquet.read_metadata(path).num_rows, f"{path}, unpacked,", "free some")
-        table = parquet.read_table(path, columns=names)
+        textual = [name for name in names if arrow.types.is_string(schema.field(name).type)]
+        table = parquet.read_table(path, columns=names, read_dictionary=textual)
     except (OSError, arrow.ArrowInvalid) as error:
         _unreadable(path, error)
     return _columns(path, table.select(names))
@@ -258,9 +260,11 @@ def _columns(path: Path, table: Any) -> list[Any]:
             raise FileFormatError(f"{path}, row {row}: {name} is missing")
         kind = column.type
         if arrow.types.is_dictionary(kind):
-            column, kind = column.cast(kind.value_type), kind.value_type
+            kind = kind.value_type
         # names by a number each and a short list: millions of Python strings would take a minute
         textual = arrow.types.is_string(kind) or arrow.types.is_large_string(kind)
+        if not textual and arrow.types.is_dictionary(column.type):
+            column = column.cast(kind)
         columns.append(_coded(column) if textual else column.to_numpy())
     return columns
 
@@ -276,11 +280,13 @@ class _Names(NamedTuple):
 
 
 def _coded(column: Any) -> _Names:
-    chunks = column.dictionary_encode().chunks  # which share one dictionary
+    chunks = column.dictionary_encode().unify_dictionaries().chunks
     if not chunks:
         return _Names(np.array([], dtype=np.int64), np.array([], dtype=str))
     names = chunks[-1].dictionary.to_numpy(zero_copy_only=False).astype(str)
-    return _Names(np.concatenate([chunk.indices.to_numpy() for chunk in chunks]), names)
+    code = np.concatenate([chunk.indices.to_numpy() for chunk in chunks]).astype(np.int64)
+    used = np.bincount(code, minlength=len(names)) > 0  # a file's own dictionary may list more
+    return _Names((used.cumsum() - 1)[code], names[used])
 
 
 def _numbers(name: str, values: Any) -> NDArray[np.float64]:

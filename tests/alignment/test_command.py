@@ -132,7 +132,7 @@ def test_accelerate_gets_its_arguments_and_the_training_its_own(place, monkeypat
         (["--calibration", "dataset"], "row 1 has no 'calibration'"),
         (["--dataset_train_split", "trian"], "no split 'trian'; splits are train"),
         (["--eval_strategy", "steps"], "no split 'test'"),
-        (["--config", "missing.yaml"], "missing.yaml: no such file"),
+        (["--config", "missing.yaml"], "cannot load missing.yaml as a YAML file"),
         (["--bf16", "true", "--use_cpu", "false"], "on a CPU give --bf16 false"),
         (["--loss_type", "sigmoid", "sft", "--loss_weights", "1"], "1 weights for 2 loss types"),
     ],

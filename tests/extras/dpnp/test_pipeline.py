@@ -23,7 +23,7 @@ Image = pytest.importorskip("PIL.Image")
 
 from robust_rl.extras.dpnp import DPnPPipeline  # noqa: E402
 from robust_rl.extras.dpnp.noise_predictor import NoisePredictor  # noqa: E402
-from robust_rl.extras.dpnp.restoration import Restoration  # noqa: E402
+from robust_rl.extras.dpnp.restoration import Restoration, read_picture  # noqa: E402
 
 QUICK = {"k": 3, "dds_steps": 2, "pcs_steps": 3}
 
@@ -272,3 +272,9 @@ def test_deepinv_noise_without_a_density_is_refused(pipe):
         **QUICK,
     )
     assert "acceptance" in found.diagnostics[0]
+
+
+def test_a_picture_of_more_points_than_memory_holds_is_refused(tmp_path):
+    (tmp_path / "large.ppm").write_bytes(b"P5 100000 100000 255\n")
+    with pytest.raises(InvalidArgumentError, match=r"cannot load .*large\.ppm as a picture: Image size"):
+        read_picture(tmp_path / "large.ppm", (1, 8, 8), True)
