@@ -26,10 +26,12 @@ def read_table(path: Path) -> pd.DataFrame:
     Raises
     ------
     InvalidArgumentError
-        There is no such file, it is no table, or cells are empty.
+        There is no such file, it is no table, has less than two rows, or cells are empty.
     """
     with loadable(path, "a CSV table"):
         table = pd.read_csv(path, compression=None)  # a few kilobytes unpack to whatever they like
+    if len(table) < 2:
+        raise InvalidArgumentError(f"{path} has {len(table)} rows; give two at least, and hundreds to find anything")
     empty = [str(name) for name in table.columns[table.isna().any()]]
     if empty:
         raise InvalidArgumentError(f"{path} has empty cells in {', '.join(empty)}; fill them in or drop those rows")
