@@ -253,7 +253,7 @@ def page(counts):
         figures = f"{entry['inputs']:,} | {entry['refused']:,} | {escaped} | {entry['seconds']:.0f}"
         rows.append(f"| {name} | {figures} | {', '.join(entry['commits'])} |")
         escapes += [f"- {name}: {where['first']} ({len(where['numbers'])})" for where in entry["escapes"].values()]
-        mended += [f"- {name}: {where['first']} ({where['count']}; {where['commit']})" for where in entry["mended"]]
+        mended += [f"- {name}: {where['first']} ({where['count']}; {where['commit']})" for where in entry.get("mended", [])]
     total, refused = (sum(entry[key] for entry in counts.values()) for key in ("inputs", "refused"))
     lists = {"escapes": escapes, "mended": mended}
     shown = {key: "\n\n" + "\n".join(lines) if lines else " none." for key, lines in lists.items()}

@@ -271,6 +271,11 @@ def test_a_model_of_matte_with_something_else_in_it_is_refused(part, value, tmp_
 
     (path,) = restyling_models(tmp_path)
     arrays, metadata = load_arrays(path, format="robust-rl matte")
+    style = "style.positive"
+    save_arrays(path, arrays | {style: arrays[style].astype(float)}, metadata, format="robust-rl matte")
+    assert TextMatte.load(path).counterfactual(
+        ["bland"], metadata["domains"][0], to="positive", beams=2
+    )  # another type is no harm
     (arrays if part in arrays else metadata)[part] = value
     save_arrays(path, arrays, metadata, format="robust-rl matte")
     with pytest.raises(rr.errors.RobustRLError):

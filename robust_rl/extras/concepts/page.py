@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,10 +27,15 @@ def read_table(path: Path) -> pd.DataFrame:
     Raises
     ------
     InvalidArgumentError
-        There is no such file, it is no table, or cells are empty.
+        There is no such file, it is no table, has less than two rows, or cells are empty or infinite.
     """
     with loadable(path, "a CSV table"):
         table = pd.read_csv(path, compression=None)  # a few kilobytes unpack to whatever they like
+    if len(table) < 2:
+        raise InvalidArgumentError(f"{path} has {len(table)} rows; give two at least, and hundreds to find anything")
+    endless = [str(name) for name in table.columns[table.isin([math.inf, -math.inf]).any()]]
+    if endless:
+        raise InvalidArgumentError(f"{path} has infinite values in {', '.join(endless)}; states are names or whole numbers")
     empty = [str(name) for name in table.columns[table.isna().any()]]
     if empty:
         raise InvalidArgumentError(f"{path} has empty cells in {', '.join(empty)}; fill them in or drop those rows")

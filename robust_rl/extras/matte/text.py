@@ -240,9 +240,9 @@ class TextMatte(Matte):
         tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
         model.network.load_state_dict({n.removeprefix("network."): t for n, t in tensors.items() if n.startswith("network.")})
         model.network.eval()
-        model.styles = {n.removeprefix("style."): t for n, t in tensors.items() if n.startswith("style.")}
+        model.styles = {n.removeprefix("style."): t.float() for n, t in tensors.items() if n.startswith("style.")}
         for name, noise in model.styles.items():
-            if noise.ndim != 2 or noise.shape[1] != model.config.s_dim or not len(noise) or not noise.is_floating_point():
+            if noise.ndim != 2 or noise.shape[1] != model.config.s_dim or not len(noise):
                 raise ValueError(f"style {name!r} has no examples of {model.config.s_dim} numbers each")
         return model
 

@@ -97,14 +97,16 @@ def _files(path: Path) -> Mapping[str, bytes]:
     if path.is_dir():
         plain = {name: file for name in FILES.values() for file in path.rglob(name)}
         if plain:
-            return {name: file.read_bytes() for name, file in plain.items()}
+            with sound(path, "folder of the texts"):
+                return {name: file.read_bytes() for name, file in plain.items()}
         archives = sorted(path.rglob(ARCHIVE)) or sorted(path.glob("vaderSentiment-*.tar.gz"))
         if not archives:
             raise InvalidArgumentError(f"{path} holds neither the texts nor an archive of them; {GET_IT}")
         path = archives[0]
     if not path.is_file():
         raise InvalidArgumentError(f"there is no {path}; {GET_IT}")
-    return _unpacked(path.read_bytes(), str(path))
+    with sound(path, "archive of the texts"):
+        return _unpacked(path.read_bytes(), str(path))
 
 
 def _unpacked(content: bytes, name: str, nested: bool = True) -> dict[str, bytes]:

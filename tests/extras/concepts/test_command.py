@@ -77,7 +77,13 @@ def test_a_stopped_run_goes_on_to_the_same_result(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("a,b\n1,2\n1,3\n", "'a' is constant"), ("a,b\n1,\n2,3\n", "empty cells in b"), ("", "cannot load")],
+    [
+        ("a,b\n1,2\n1,3\n", "'a' is constant"),
+        ("a,b\n1,\n2,3\n", "empty cells in b"),
+        ("", "cannot load"),
+        ("a,b\n", "has 0 rows"),
+        ("a,b\ninf,1\n2,3\n", "infinite"),
+    ],
 )
 def test_bad_tables_are_refused(tmp_path, content, message):
     (tmp_path / "data.csv").write_text(content)

@@ -255,6 +255,11 @@ def test_the_loader_reads_an_sdist_a_folder_and_its_files(tmp_path):
     assert len(learned) + len(away) == 12
     with pytest.raises(InvalidArgumentError, match="pip download"):
         load_vader_domains(tmp_path / "nowhere")
+    (tmp_path / "plain" / FILES["tweet"]).unlink()
+    (tmp_path / "plain" / FILES["tweet"]).mkdir()
+    with pytest.raises(FileFormatError, match="plain is no sound folder of the texts"):
+        load_vader_domains(tmp_path / "plain")
+    (tmp_path / "plain" / FILES["tweet"]).rmdir()
     (tmp_path / "plain" / FILES["tweet"]).write_text("no tabs here")
     with pytest.raises(FileFormatError, match="line 1: expected id, rating and text"):
         load_vader_domains(tmp_path / "plain")
