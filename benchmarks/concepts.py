@@ -142,7 +142,7 @@ def digits(path: Path, resamples: int) -> None:
     names = [f"r{row}c{column}" for row in range(1, 5) for column in range(1, 5)]
     table = pd.DataFrame((pooled > np.median(pooled, axis=0)).astype(int), columns=names)
     begin = time.process_time()
-    est = HierarchicalConceptDiscovery(n_states=2, max_cover=1, max_fits=1000).fit(table)
+    est = HierarchicalConceptDiscovery(n_states=2, max_cover=1, max_fits=300).fit(table)
     shares = edge_frequencies(est, table, resamples)
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     FigureCanvasAgg(figure)

@@ -77,7 +77,7 @@ class Resamples:
         """Continue from a checkpoint. Raises InvalidArgumentError if it is of another problem."""
         state = read_json(directory / FILE)
         check_same_problem(state, self._problem())
-        self.found = [[(one, other) for one, other in edges] for edges in state["found"]]
+        self.found = [[(one, other) for one, other in edges] for edges in state["found"][: self.count]]
 
     def _edges(self, seed: int) -> Edges:
         try:

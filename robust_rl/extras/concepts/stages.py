@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Generator, Mapping
 from pathlib import Path
@@ -48,11 +47,11 @@ class InTurn(Generic[Result]):
 
     def load_checkpoint(self, directory: Path) -> None:
         """Continue from a checkpoint, with stages that have not been stepped. Raises what the stages raise."""
-        for i in itertools.count():
-            if not (directory / f"stage_{i}").exists():
-                break
+        i = 0
+        while i < len(self._begun) and (directory / f"stage_{i}").exists():
             self._begun[i].load_checkpoint(directory / f"stage_{i}")
             self._pass_on()
+            i += 1
 
     def _pass_on(self) -> None:
         """Make the next stage, or the result, if the present one is done."""

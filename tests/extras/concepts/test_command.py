@@ -69,6 +69,9 @@ def test_a_stopped_run_goes_on_to_the_same_result(tmp_path, monkeypatch):
     files = [tmp_path / name / "result" / "graph.json" for name in ("whole", "run")]
     assert files[0].read_bytes() == files[1].read_bytes()
     assert (tmp_path / "whole/result/report.html").read_text() == (tmp_path / "run/result/report.html").read_text()
+    with pytest.warns(UserWarning, match="another bootstraps"):
+        fewer = call(*command, "--bootstraps", 1, "--out", tmp_path / "run")
+    assert {edge["frequency"] for edge in json.loads(fewer.stdout)["edges"]} <= {0.0, 1.0}
     with pytest.warns(UserWarning, match="another alpha"):
         again = call(*command, "--out", tmp_path / "run", "--alpha", 0.01)
     assert isinstance(again.exception, InvalidArgumentError)
