@@ -2,6 +2,7 @@
 
 python benchmarks/matte.py vectors OUT          # resumable, a result a file: the same command goes on
 python benchmarks/matte.py grammar OUT
+python benchmarks/matte.py told OUT             # the grammar's optimum, style told, against what training finds
 python benchmarks/matte.py vader OUT SDIST      # the source distribution of vaderSentiment 3.3.2
 python benchmarks/matte.py page OUT             # writes benchmarks/matte.md from what is there
 """
@@ -34,8 +35,10 @@ from robust_rl.extras.matte import (
     synthetic_sentences,
     synthetic_vectors,
 )
-from robust_rl.extras.matte.grammar import ADJECTIVES, flipped
+from robust_rl.extras.matte.grammar import ADJECTIVES, DOMAINS, NOUNS, VERDICTS, SyntheticSentences, flipped
 from robust_rl.extras.matte.study import GRAMMAR, restyle, train_text, transfer_table, with_examples
+from robust_rl.extras.matte.training import MatteTraining
+from robust_rl.extras.matte.vocabulary import UNKNOWN
 from robust_rl.training import RunDirectory, read_json, write_json
 
 SEEDS = (10, 11, 12, 13, 14)
@@ -49,13 +52,22 @@ VECTOR_VARIANTS = {
     "no domain prior": {"prior": "standard"},
     "neither": {"prior": "standard", "w_sparse": 0.0, "w_partial": 0.0},
 }
-TEXT_VARIANTS = {"MATTE": {}, "no domain prior": {"prior": "standard"}}
+VAE = {"prior": "standard", "w_sparse": 0.0, "style_from": 0.0, "beta_c": 0.5, "beta_s": 0.5}
+TEXT_VARIANTS = {"MATTE": {}, "no domain prior": {"prior": "standard"}, "VAE": VAE}
 VADER = {
     "c_dim": 24, "s_dim": 16, "enc_hidden": 96, "dec_hidden": 96, "embedding": 64, "vocabulary": 4000, "max_tokens": 12,
     "beta_c": 0.03, "beta_s": 0.003, "w_sparse": 0.02, "w_partial": 0.005, "free_influence": 15.0, "batch_size": 48,
     "steps": 1600, "learning_rate": 4e-3, "jacobian_every": 20, "jacobian_fraction": 0.2, "warm_up": 0.3, "word_dropout": 0.6,
     "seed": 0,
 }  # fmt: skip
+TERMS = ("loss", "reconstruction", "kl_c", "kl_s", "sparse")
+TOLD_SETTINGS = {
+    "held": {},
+    "all at once": {
+        "style_from": 0.0, "beta_c": 0.3, "beta_s": 0.03, "w_sparse": 0.5, "word_dropout": 0.8, "kl_course": "linear",
+    },
+}  # fmt: skip
+TOLD_NOTE = """TODO"""
 VECTOR_COLUMNS = ("c from c^", "s from s^", "leak", "s from c^", "c after s~", "seconds")
 NOTE = """`python benchmarks/matte.py vectors OUT`, `grammar OUT`, `vader OUT SDIST`, then `page OUT`
 
@@ -127,14 +139,84 @@ def grammar(out: Path) -> None:
 def measure_grammar(config: MatteConfig, seed: int) -> dict:
     data, test = synthetic_sentences(5000, seed=seed), synthetic_sentences(300, seed=1000 + seed)
     start = time.process_time()
-    model = TextMatte(config).fit(with_examples(data, 10, seed))
+    model = TextMatte(config).fit(data.labelled(0))
     seconds = time.process_time() - start
     targets = [flipped(style) for style in test.styles]
-    outputs = restyle(model, test, targets)
-    score = grammar_score(outputs, test.texts, test.domains, targets)
+    scores, outputs = {}, []
+    for name, examples in (("", with_examples(data, 10, seed)), ("one domain ", data.labelled(10, "restaurant"))):
+        for style in ("positive", "negative"):
+            model.name_style(style, examples.take([i for i, one in enumerate(examples.styles) if one == style]))
+        written = restyle(model, test, targets)
+        score = grammar_score(written, test.texts, test.domains, targets)
+        scores |= {name + part: value for part, value in vars(score).items()}
+        outputs = outputs or written
     same = [a == b for a, b in zip(model.reconstruct(test.texts, test.domains), copy_baseline(test.texts))]
     pairs = list(zip(test.texts[:40], outputs[:40], test.domains[:40], targets[:40]))
-    return {**vars(score), "reconstructed": float(np.mean(same)), "seconds": seconds, **model.influence(), "pairs": pairs}
+    alike = {"reconstructed": float(np.mean(same)), "seconds": seconds, **model.influence()}
+    return {**scores, **alike, **moved(model, test), "pairs": pairs}
+
+
+class ToldEncoder(torch.nn.Module):
+    """Reads content from the sentence without its words of style, and style from the truth: what MATTE should find."""
+
+    def __init__(self, encoder: torch.nn.Module, words: torch.Tensor, good: torch.Tensor, c_dim: int, s_dim: int) -> None:
+        super().__init__()
+        self.encoder, self.words, self.good, self.c_dim = encoder, words, good, c_dim
+        self.style = torch.nn.Linear(1, 2 * s_dim)
+
+    def forward(self, data: torch.Tensor, domain: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return mean and logarithm of the variance."""
+        content = self.encoder(data.masked_fill(torch.isin(data, self.words), UNKNOWN), domain)
+        truth = 2 * torch.isin(data, self.good).any(1, keepdim=True).float() - 1
+        style = self.style(truth).chunk(2, dim=1)
+        mean, log_var = (torch.cat([one[:, : self.c_dim], two], dim=1) for one, two in zip(content, style))
+        return mean, log_var.clamp(-12, 4)
+
+
+def told(out: Path) -> None:
+    """Train with style told and not, on the seeds that settings were chosen on, and compare the objective."""
+    for settings, options in TOLD_SETTINGS.items():
+        for seed in (0, 1):
+            for name in ("told", "found"):
+                path = out / "told" / f"{settings}-{name}-{seed}.json".replace(" ", "_")
+                if not path.exists():
+                    config = MatteConfig(**GRAMMAR | options | {"seed": seed})
+                    write(path, measure_told(config, seed, tell=name == "told"))
+
+
+def measure_told(config: MatteConfig, seed: int, *, tell: bool) -> dict:
+    data, test = synthetic_sentences(5000, seed=seed), synthetic_sentences(300, seed=1000 + seed)
+    model = TextMatte(config).fit(data.labelled(0), max_steps=0)
+    if tell:
+        number = {word: int(model.vocabulary.encode([word], 1)[0, 0]) for word in model.vocabulary.known}
+        pairs = [*ADJECTIVES.values(), VERDICTS]
+        good = torch.tensor([number[by["positive"]] for by in pairs])
+        words = torch.cat([good, torch.tensor([number[by["negative"]] for by in pairs])])
+        model.network.encoder = ToldEncoder(model.network.encoder, words, good, config.c_dim, config.s_dim)
+    training = MatteTraining(model.network, model._ids(data.texts), model._numbers(data.domains))
+    steps = [training.step() for _ in range(config.steps)]
+    model.network.eval()
+    for style in ("positive", "negative"):
+        examples = with_examples(data, 10, seed)
+        model.name_style(style, examples.take([i for i, one in enumerate(examples.styles) if one == style]))
+    targets = [flipped(style) for style in test.styles]
+    score = grammar_score(restyle(model, test, targets), test.texts, test.domains, targets)
+    return {name: float(np.mean([step[f"train/{name}"] for step in steps[-50:]])) for name in TERMS} | vars(score)
+
+
+def moved(model: TextMatte, test: SyntheticSentences) -> dict:
+    """Give each sentence another domain, and look for its words, a noun of it, and the style that was there."""
+    away = [DOMAINS[(DOMAINS.index(home) + 1) % len(DOMAINS)] for home in test.domains]
+    written = [""] * len(test)
+    for home in DOMAINS:
+        rows = [i for i, one in enumerate(away) if one == home]
+        part = test.take(rows)
+        for i, one in zip(rows, model.counterfactual(part.texts, part.domains, to_domain=home)):
+            written[i] = one.text
+    score = grammar_score(written, test.texts, away, test.styles)
+    nouns = [any(noun in text.split() for noun in NOUNS[home]) for text, home in zip(written, away)]
+    found = {"moved domain_right": score.domain_right, "moved noun": float(np.mean(nouns)), "moved style_kept": score.flipped}
+    return found | {"moved pairs": list(zip(test.texts[:12], written[:12], away[:12]))}
 
 
 def vader(out: Path, sdist: Path) -> None:
@@ -185,7 +267,7 @@ def auc(score: np.ndarray, truth: np.ndarray) -> float:
 
 def page(out: Path) -> None:
     """Write benchmarks/matte.md."""
-    lines = ["# MATTE", "", NOTE, *vectors_section(out), *grammar_section(out), *vader_section(out)]
+    lines = ["# MATTE", "", NOTE, *vectors_section(out), *grammar_section(out), *told_section(out), *vader_section(out)]
     (Path(__file__).parent / "matte.md").write_text("\n".join(lines) + "\n")
 
 
@@ -206,6 +288,23 @@ def grammar_section(out: Path) -> list[str]:
     head = ["", "## A grammar whose counterfactuals are known", "", GRAMMAR_NOTE, "", *table(["variant", *columns], rows)]
     note = f"MATTE, sentences of seed {SEEDS[0]}: the first six that came out right, the first six that came out wrong."
     return [*head, "", note, "", *table(["", "domain", "from", "to"], examples)]
+
+
+def told_section(out: Path) -> list[str]:
+    columns = (*TERMS, "flipped", "noun_kept")
+    rows = [
+        [settings, name, str(seed), *(f"{data[column]:.3g}" for column in columns)]
+        for settings in TOLD_SETTINGS
+        for seed in (0, 1)
+        for name in ("told", "found")
+        if (data := read_told(out, settings, name, seed))
+    ]
+    return ["", "### What should be found, and what is", "", TOLD_NOTE, "", *table(["settings", "style", "seed", *columns], rows)]
+
+
+def read_told(out: Path, settings: str, name: str, seed: int) -> dict:
+    path = out / "told" / f"{settings}-{name}-{seed}.json".replace(" ", "_")
+    return read_json(path) if path.exists() else {}
 
 
 def baselines() -> dict[str, list[np.ndarray]]:
@@ -268,7 +367,7 @@ def write(path: Path, found: dict) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("study", choices=["vectors", "grammar", "vader", "page"])
+    parser.add_argument("study", choices=["vectors", "grammar", "told", "vader", "page"])
     parser.add_argument("out", type=Path)
     parser.add_argument("sdist", type=Path, nargs="?")
     arguments = parser.parse_args()
@@ -277,7 +376,7 @@ def main() -> None:
     if arguments.study == "vader":
         vader(arguments.out, arguments.sdist)
     else:
-        {"vectors": vectors, "grammar": grammar, "page": page}[arguments.study](arguments.out)
+        {"vectors": vectors, "grammar": grammar, "told": told, "page": page}[arguments.study](arguments.out)
 
 
 if __name__ == "__main__":
