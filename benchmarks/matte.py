@@ -53,7 +53,7 @@ VECTOR_VARIANTS = {
     "neither": {"prior": "standard", "w_sparse": 0.0, "w_partial": 0.0},
 }
 VAE = {"prior": "standard", "w_sparse": 0.0, "style_from": 0.0, "beta_c": 0.5, "beta_s": 0.5}
-TEXT_VARIANTS = {"MATTE": {}, "no domain prior": {"prior": "standard"}, "VAE": VAE}
+TEXT_VARIANTS = {"MATTE": {}, "no domain prior": {"prior": "standard"}, "no sparsity": {"w_sparse": 0.0}, "VAE": VAE}
 VADER = {
     "c_dim": 24, "s_dim": 16, "enc_hidden": 96, "dec_hidden": 96, "embedding": 64, "vocabulary": 4000, "max_tokens": 12,
     "beta_c": 0.03, "beta_s": 0.003, "w_sparse": 0.02, "w_partial": 0.005, "free_influence": 15.0, "batch_size": 48,
