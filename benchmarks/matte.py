@@ -71,8 +71,8 @@ TOLD_SETTINGS = {
 TOLD_NOTE = """The terms of the objective (means over the last fifty steps) when style is told to the encoder and hidden
 from content, against what training finds untold, on a seed that settings were chosen on. "all at once": lower betas, fewer
 words hidden, style shown from the start. "held": the settings of the table above. Where told is the lower, the objective has
-its optimum where it should and training went elsewhere: content took the style, and style some of the nouns. "swap": words of a sentence that change when its
-style, or content, is that of another of its domain; "J": L1 norm of the largest column of the Jacobian."""
+its optimum where it should and training went elsewhere: content took the style, and style some of the nouns. "swap": words of
+a sentence that change when its style, or content, is that of another of its domain; "J": L1 norm of the largest column of the Jacobian."""
 VECTOR_COLUMNS = ("c from c^", "s from s^", "leak", "s from c^", "c after s~", "seconds")
 NOTE = """`python benchmarks/matte.py vectors OUT`, `grammar OUT`, `vader OUT SDIST`, then `page OUT`
 
@@ -215,11 +215,8 @@ def influences(model: TextMatte, data: torch.Tensor, domain: torch.Tensor) -> di
     content, style = network.swaps(z, inputs, domain).sum(2).mean(1).tolist()
     network.decoder.fused = False  # which has no forward mode
     columns = network.influence(z, inputs).mean(1).sum(1)
-    by_column = {
-        "J style": columns[network.config.c_dim :].max().item(),
-        "J content": columns[: network.config.c_dim].max().item(),
-    }
-    return {"swap style": style, "swap content": content} | by_column
+    by_content, by_style = (part.max().item() for part in columns.split([network.config.c_dim, network.config.s_dim]))
+    return {"swap style": style, "swap content": content, "J style": by_style, "J content": by_content}
 
 
 def moved(model: TextMatte, test: SyntheticSentences) -> dict:
