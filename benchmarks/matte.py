@@ -72,7 +72,8 @@ TOLD_NOTE = """The terms of the objective (means over the last fifty steps) when
 from content, against what training finds untold, on a seed that settings were chosen on. "all at once": lower betas, fewer
 words hidden, style shown from the start. "held": the settings of the table above. Where told is the lower, the objective has
 its optimum where it should and training went elsewhere: content took the style, and style some of the nouns. "swap": words of
-a sentence that change when its style, or content, is that of another of its domain; "J": L1 norm of the largest column of the Jacobian."""
+a sentence that change when its style, or content, is that of another of its domain; "J": L1 norm of the largest column of the
+Jacobian."""
 VECTOR_COLUMNS = ("c from c^", "s from s^", "leak", "s from c^", "c after s~", "seconds")
 NOTE = """`python benchmarks/matte.py vectors OUT`, `grammar OUT`, `vader OUT SDIST`, then `page OUT`
 
