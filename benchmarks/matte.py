@@ -62,8 +62,8 @@ VADER = {
 }  # fmt: skip
 TERMS = ("loss", "reconstruction", "kl_c", "kl_s", "sparse")
 TOLD_SEEDS = (14,)
-TOLD_NOTE = """A seed above on which style did not flip: the terms of the objective (means over the last fifty steps) when style is
-told to the encoder and hidden from content, against what training finds untold. "swap": words of a sentence that change when
+TOLD_NOTE = """A seed above on which style did not flip: the terms of the objective (means over the last fifty steps) when style
+is told to the encoder and hidden from content, against what training finds untold. "swap": words of a sentence that change when
 its style, or content, is that of another of its domain; "J": L1 norm of the largest column of the Jacobian."""
 VECTOR_COLUMNS = ("c from c^", "s from s^", "leak", "s from c^", "c after s~", "seconds")
 NOTE = """`python benchmarks/matte.py vectors OUT`, `grammar OUT`, `vader OUT SDIST`, then `page OUT`
