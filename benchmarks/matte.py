@@ -288,6 +288,7 @@ def grammar_section(out: Path) -> list[str]:
     columns = (*scores, *(f"one domain {name}" for name in ("flipped", "all")), "reconstructed", "seconds")
     rows = [[name, *(interval(found(out, "grammar", name, column)) for column in columns)] for name in variants]
     rows += [[name, *(interval(score) for score in scores), "", "", "", ""] for name, scores in baselines().items()]
+    by_seed = (f"{name} {', '.join(f'{one:.2f}' for one in found(out, 'grammar', name, 'flipped'))}" for name in variants)
     away = ("moved domain_right", "moved noun", "moved style_kept")
     moves = [[name, *(interval(found(out, "grammar", name, column)) for column in away)] for name in variants]
     data = read_json(out / "grammar" / f"MATTE-{SEEDS[0]}.json")
@@ -295,6 +296,7 @@ def grammar_section(out: Path) -> list[str]:
     chosen = [pair for good in (1.0, 0.0) for pair in [one for one in judged if one[0] == good][:6]]
     examples = [["right" if right else "wrong", home, a, b] for right, a, b, home in chosen]
     head = ["", "## A grammar whose counterfactuals are known", "", GRAMMAR_NOTE, "", *table(["variant", *columns], rows)]
+    head += ["", f"Flipped, seed by seed: {'; '.join(by_seed)}."]
     note = f"MATTE, sentences of seed {SEEDS[0]}: the first six that came out right, and what of the first forty came out wrong."
     head += ["", note, "", *table(["", "domain", "from", "to"], examples), "", MOVED_NOTE, ""]
     moved_pairs = [[home, a, b] for a, b, home in data["moved pairs"][:6]]
@@ -355,7 +357,9 @@ def interval(values: np.ndarray) -> str:
     """Mean over seeds and 95 % interval by Student's t."""
     if not len(values):
         return ""
-    half = t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
+    if len(values) == 1:
+        return f"{values[0]:.3g} (one seed)"
+    half = t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values))
     return f"{np.mean(values):.3g} ± {half:.2g}"
 
 

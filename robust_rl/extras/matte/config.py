@@ -49,7 +49,7 @@ class MatteConfig:
     influence
         ``"jacobian"``: of each latent dimension on each hidden unit, as the paper has it. ``"swap"``: by how much the words, or
         values, change when a row gets the style, or the content, of another of its domain, all dimensions at once; for discrete
-        data, where a saturated decoder has hardly a derivative. See :mod:`robust_rl.extras.matte.influence`.
+        data, where a derivative does not count them. See :mod:`robust_rl.extras.matte.influence`.
     free_influence
         Influence of style that costs nothing; 0 in the paper. Of a dimension's Jacobian in L1 norm over the outputs, or, for
         ``"swap"``, of a row's words that change.

@@ -10,10 +10,10 @@ brought to 0 stays there; what may be touched at no cost keeps it alive. With ``
 standard deviation of z_j over the batch: the prior's flows absorb any rescaling of s, and without it the penalty would fall by
 stretching s, with nothing learned.
 
-Where data is discrete, a decoder that has learned it is saturated: at the centre of a cluster of codes J is near 0, for a
-dimension that changes two words and for one that rewrites the sentence alike. There a finite step says what J cannot. A row gets
-the style, or the content, of another row of its domain, and the change of the output is measured at every place t (the total
-variation between the distributions of the word), which over a sentence counts the words that change:
+Where data is discrete, codes lie in clusters, and a derivative inside one doesn't say how many words differ in the next. There a
+step as long as the prior is wide does. A row gets the style, or the content, of another row of its domain, and the change of the
+output is measured at every place t (the total variation between the distributions of the word), which over a sentence counts the
+words that change:
 
     S_bt = TV(p_t(. | c_b, s_b), p_t(. | c_b, s_b')),    C_bt = TV(p_t(. | c_b, s_b), p_t(. | c_b', s_b))
     sparse  = mean_B max(0, sum_t S_bt - free)           partial = mean_B sum_t S_bt C_bt,  no gradient through S here

@@ -31,7 +31,8 @@ GRAMMAR: dict[str, Any] = {
 What they rest on, in nats a sentence: with 9 of 10 words hidden from the decoder, style (0.67 nats) saves 1.3 and the noun
 (1.6 nats) saves 5.5, for it touches four words. At a price beta_c of 2.4 content pays for the noun and not for style. Latent
 style, nearly free but held to two words, is shown to the decoder once content is learned, and has only style left to say. The
-price rises geometrically, from where everything pays: at 2.4 from the start, nothing is learned.
+price rises geometrically, from where everything pays: at 2.4 from the start, nothing is learned. It doesn't succeed on every
+seed: see docs/papers/matte.md.
 """
 SENTENCES = 5000
 
