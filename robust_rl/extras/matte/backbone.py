@@ -123,6 +123,12 @@ class BackboneDecoder(nn.Module):
         wanted = (data - 1).masked_fill(data == PAD, -100)
         return cross_entropy(self._logits(hidden).transpose(1, 2), wanted, reduction="none").sum(1)
 
+    def distance(self, hidden: Tensor, other: Tensor) -> Tensor:
+        """Return the total variation between the distributions of the token at each place, (B, T)."""
+        here, there = (self._logits(part).softmax(-1) for part in (hidden, other))
+        found: Tensor = 0.5 * (here - there).abs().sum(-1)
+        return found
+
     def generate(self, z: Tensor, beams: int) -> tuple[Tensor, Tensor]:
         """Return the likeliest sentences (B, T) that beam search finds, and their log-probabilities."""
 

@@ -7,14 +7,16 @@ from dataclasses import dataclass, fields
 from robust_rl.errors import InvalidArgumentError
 
 PRIORS = ("domain", "shared", "standard")
+INFLUENCES = ("jacobian", "swap")
 JACOBIANS = ("forward", "differences")
 COURSES = ("rise", "constant")
+KL_COURSES = ("linear", "geometric")
 _POSITIVE = (
     *("c_dim", "s_dim", "domain_dim", "bins", "bound", "flow_hidden", "enc_hidden", "dec_hidden", "embedding"),
     *("steps", "batch_size", "learning_rate", "max_tokens", "jacobian_every"),
 )
 _NOT_NEGATIVE = ("beta_c", "beta_s", "w_sparse", "w_partial", "w_mask", "free_bits", "free_influence", "seed")
-_SHARES = ("word_dropout", "warm_up", "partial_share", "jacobian_fraction")
+_SHARES = ("word_dropout", "warm_up", "partial_share", "jacobian_fraction", "kl_start", "style_from")
 
 
 @dataclass(frozen=True)
@@ -43,9 +45,14 @@ class MatteConfig:
     w_sparse, w_partial, w_mask
         Weights of the penalties on style's influence, on the overlap of influences, on the number of content dimensions.
     partial_share
-        Share of the hidden units that count as most influenced by style, and as least by content, in the overlap.
+        Share of the hidden units that count as most influenced by style, and as least by content, in the overlap of Jacobians.
+    influence
+        ``"jacobian"``: of each latent dimension on each hidden unit, as the paper has it. ``"swap"``: by how much the words, or
+        values, change when a row gets the style, or the content, of another of its domain, all dimensions at once; for discrete
+        data, where a derivative does not count them. See :mod:`robust_rl.extras.matte.influence`.
     free_influence
-        Influence of a style dimension, in L1 norm over the outputs, that costs nothing; 0 in the paper.
+        Influence of style that costs nothing; 0 in the paper. Of a dimension's Jacobian in L1 norm over the outputs, or, for
+        ``"swap"``, of a row's words that change.
     scale_free
         Measure influence by standard deviation of a latent dimension rather than by unit: without it, the flows let the penalties
         shrink by stretching s.
@@ -68,7 +75,13 @@ class MatteConfig:
     steps, batch_size, learning_rate
         Of Adam, whose rate falls to zero along a cosine.
     warm_up
-        Share of the steps over which the KL terms rise from a tenth to their full weight.
+        Share of the steps over which the KL terms rise to their full weight.
+    kl_start, kl_course
+        Share of that weight that they rise from, and how: ``"linear"``, or ``"geometric"``, by a constant factor a step, which
+        keeps them small for longer.
+    style_from
+        Share of the steps before which the decoder sees no style (zeros), so that content is learned first and style has what is
+        left; 0 in the paper.
     penalty_course
         How the weights of ``sparse`` and ``partial`` go: ``"rise"`` with the KL terms, or ``"constant"``.
     seed
@@ -96,6 +109,7 @@ class MatteConfig:
     w_partial: float = 1e-4
     w_mask: float = 1e-4
     partial_share: float = 0.5
+    influence: str = "jacobian"
     free_influence: float = 0.0
     scale_free: bool = True
     jacobian: str = "forward"
@@ -110,6 +124,9 @@ class MatteConfig:
     batch_size: int = 64
     learning_rate: float = 1e-3
     warm_up: float = 0.3
+    kl_start: float = 0.1
+    kl_course: str = "linear"
+    style_from: float = 0.0
     penalty_course: str = "rise"
     seed: int = 0
 
@@ -121,6 +138,9 @@ class MatteConfig:
         for name in _SHARES:
             _require(name, getattr(self, name), 0 <= getattr(self, name) <= 1, "must be in [0, 1]")
         _require("prior", self.prior, self.prior in PRIORS, f"must be one of {', '.join(PRIORS)}")
+        _require("kl_course", self.kl_course, self.kl_course in KL_COURSES, f"must be one of {', '.join(KL_COURSES)}")
+        _require("kl_start", self.kl_start, self.kl_start > 0, "must be above 0")
+        _require("influence", self.influence, self.influence in INFLUENCES, f"must be one of {', '.join(INFLUENCES)}")
         _require("penalty_course", self.penalty_course, self.penalty_course in COURSES, f"must be one of {', '.join(COURSES)}")
         _require("jacobian", self.jacobian, self.jacobian in JACOBIANS, f"must be one of {', '.join(JACOBIANS)}")
 

@@ -10,6 +10,17 @@ brought to 0 stays there; what may be touched at no cost keeps it alive. With ``
 standard deviation of z_j over the batch: the prior's flows absorb any rescaling of s, and without it the penalty would fall by
 stretching s, with nothing learned.
 
+Where data is discrete, codes lie in clusters, and a derivative inside one doesn't say how many words differ in the next. There a
+step as long as the prior is wide does. A row gets the style, or the content, of another row of its domain, and the change of the
+output is measured at every place t (the total variation between the distributions of the word), which over a sentence counts the
+words that change:
+
+    S_bt = TV(p_t(. | c_b, s_b), p_t(. | c_b, s_b')),    C_bt = TV(p_t(. | c_b, s_b), p_t(. | c_b', s_b))
+    sparse  = mean_B max(0, sum_t S_bt - free)           partial = mean_B sum_t S_bt C_bt,  no gradient through S here
+
+The other row is of the same domain, else s could hold what differs within a domain in a form that other domains' content makes
+the decoder ignore, at no cost. This option is ours.
+
 Source: MATTE, arXiv:2402.15309, section 4 (relative sparsity, partial intersection); its program takes finite differences,
 and adds J up over time before it takes the absolute value, in which effects of opposite sign at two places cancel.
 """
@@ -55,6 +66,26 @@ def jacobian_columns(decode: Decode, z: Tensor, method: str = "forward", step: f
 def deviation(z: Tensor) -> Tensor:
     """Return the standard deviation of each column; the small term keeps its gradient finite where a column is constant."""
     return (z.var(0, unbiased=False) + 1e-8).sqrt()
+
+
+def partners(domain: Tensor) -> Tensor:
+    """Return for each row the row before it of the same domain, (B,); the first gets the last."""
+    found = torch.empty_like(domain)
+    for number in domain.unique():
+        rows = (domain == number).nonzero()[:, 0]
+        found[rows] = rows.roll(1)
+    return found
+
+
+def swapped(c: Tensor, s: Tensor, other: Tensor) -> Tensor:
+    """Return codes (3 B, d): as they are, with the content of the rows ``other``, with the style of the rows ``other``."""
+    return torch.cat([torch.cat(pair, dim=1) for pair in ((c, s), (c[other], s), (c, s[other]))])
+
+
+def swap_penalties(columns: Tensor, free: float = 0.0) -> tuple[Tensor, Tensor]:
+    """Return the terms ``sparse`` and ``partial`` of changes (2, B, n), the content's first."""
+    content, style = columns
+    return (style.sum(1) - free).clamp(min=0).mean(), (style.detach() * content).sum(1).mean()
 
 
 def penalties(columns: Tensor, c_dim: int, share: float, free: float = 0.0) -> tuple[Tensor, Tensor]:

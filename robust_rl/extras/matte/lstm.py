@@ -42,12 +42,13 @@ class LSTMEncoder(nn.Module):
 
 
 class LSTMDecoder(nn.Module):
-    """z -> hidden states -> words. A cell played step by step, since the fused LSTM has no forward-mode derivative."""
+    """z -> hidden states -> words. The fused LSTM has no forward-mode derivative; for one, the cell is played step by step."""
 
     def __init__(self, config: MatteConfig, vocabulary: int) -> None:
         super().__init__()
         code = config.c_dim + config.s_dim
         self.word_dropout, self.max_tokens = config.word_dropout, config.max_tokens
+        self.fused = config.influence != "jacobian" or config.jacobian != "forward"
         self.words = nn.Embedding(vocabulary, config.embedding, padding_idx=PAD)
         self.first = nn.Linear(code, config.dec_hidden)
         self.cell = nn.LSTMCell(config.embedding + code, config.dec_hidden)
@@ -56,19 +57,39 @@ class LSTMDecoder(nn.Module):
     def inputs(self, data: Tensor, generator: torch.Generator | None) -> Tensor:
         """Return the words before each place; with a generator, some hidden as unknown."""
         before = torch.cat([torch.full_like(data[:, :1], START), data[:, :-1]], dim=1)
+        if self.word_dropout == 1:  # it never reads words, and must not when it writes
+            return before.masked_fill(before > END, UNKNOWN)
         if generator is None or self.word_dropout == 0:
             return before
         hidden = torch.rand(before.shape, generator=generator).to(before.device) < self.word_dropout
-        return before.masked_fill(hidden & (before > START), UNKNOWN)
+        return before.masked_fill(hidden & (before > END), UNKNOWN)
+
+    def distance(self, hidden: Tensor, other: Tensor) -> Tensor:
+        """Return the total variation between the distributions of the word at each place, (B, T)."""
+        here, there = (self.out(part).softmax(-1) for part in (hidden, other))
+        found: Tensor = 0.5 * (here - there).abs().sum(-1)
+        return found
 
     def hidden(self, z: Tensor, inputs: Tensor) -> Tensor:
         """Return h at each place, (B, T, n)."""
-        state, states = self.start(z), []
-        for word in self.words(inputs).unbind(1):
-            state = self.cell(torch.cat([word, z], dim=1), state)
-            states.append(state[0])
+        seen = torch.cat([self.words(inputs), z[:, None].expand(-1, inputs.shape[1], -1)], dim=2)
         places = (inputs != PAD) & (inputs != END)  # of a word that is to be predicted; beyond the end h is 0
-        return torch.stack(states, dim=1) * places[:, :, None]
+        states = self._fused(seen, self.start(z)) if self.fused else self._stepped(seen, self.start(z))
+        masked: Tensor = states * places[:, :, None]
+        return masked
+
+    def _fused(self, seen: Tensor, start: State) -> Tensor:
+        weights = [self.cell.weight_ih, self.cell.weight_hh, self.cell.bias_ih, self.cell.bias_hh]
+        state = [part[None].contiguous() for part in start]
+        found: Tensor = torch.lstm(seen, state, weights, True, 1, 0.0, self.training, False, True)[0]
+        return found
+
+    def _stepped(self, seen: Tensor, state: State) -> Tensor:
+        states = []
+        for step in seen.unbind(1):
+            state = self.cell(step, state)
+            states.append(state[0])
+        return torch.stack(states, dim=1)
 
     def negative_log_likelihood(self, hidden: Tensor, data: Tensor) -> Tensor:
         """Return -log p(words | z), summed over the sentence."""
@@ -78,7 +99,8 @@ class LSTMDecoder(nn.Module):
         """Return the likeliest sentences (B, T) that beam search finds, and their log-probabilities."""
 
         def follow(word: Tensor, rows: Tensor, state: State) -> tuple[Tensor, State]:
-            state = self.cell(torch.cat([self.words(word), z[rows]], dim=1), state)
+            seen = word if self.word_dropout < 1 else word.masked_fill(word > END, UNKNOWN)
+            state = self.cell(torch.cat([self.words(seen), z[rows]], dim=1), state)
             logits = self.out(state[0])
             logits[:, UNKNOWN] = -torch.inf  # a sentence is written in words
             return logits.log_softmax(1), state

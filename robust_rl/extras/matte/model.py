@@ -122,8 +122,11 @@ class Matte:
     @torch.no_grad()
     def _measure(self, data: Tensor, domain: Tensor) -> dict[str, float]:
         code = self._encode(data, domain)
-        z = torch.cat([code.c, code.s], dim=1)
-        columns = self.network.influence(z, self.network.decoder.inputs(data, None)).mean(1).sum(1)
+        z, inputs = torch.cat([code.c, code.s], dim=1), self.network.decoder.inputs(data, None)
+        if self.config.influence == "swap":
+            content, style = self.network.swaps(z, inputs, domain).sum(2).mean(1).tolist()
+            return {"style": style, "content": content}
+        columns = self.network.influence(z, inputs).mean(1).sum(1)
         content, style = columns[: self.config.c_dim], columns[self.config.c_dim :]
         opened = content[self.network.mask() > 0]
         return {"style": float(style.mean()), "content": float(opened.mean()) if len(opened) else 0.0}

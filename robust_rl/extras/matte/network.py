@@ -30,7 +30,7 @@ import torch
 from torch import Tensor, nn
 
 from robust_rl.extras.matte.config import MatteConfig
-from robust_rl.extras.matte.influence import deviation, jacobian_columns, penalties
+from robust_rl.extras.matte.influence import deviation, jacobian_columns, partners, penalties, swap_penalties, swapped
 from robust_rl.extras.matte.prior import DomainPrior, normal_log_density, standard_normal_log_density
 
 OPEN = 0.1
@@ -50,6 +50,10 @@ class Decoder(Protocol):
 
     def negative_log_likelihood(self, hidden: Tensor, data: Tensor) -> Tensor:
         """Return -log p(x | z) of each row, (B,)."""
+        ...
+
+    def distance(self, hidden: Tensor, other: Tensor) -> Tensor:
+        """Return how far apart what two hidden states say is at each place, (B, n) or (B, T)."""
         ...
 
 
@@ -84,17 +88,19 @@ class MatteNetwork(nn.Module):
         """Return c and s."""
         return z[:, : self.config.c_dim], z[:, self.config.c_dim :]
 
-    def terms(self, data: Tensor, domain: Tensor, generator: torch.Generator, *, jacobian: bool = True) -> dict[str, Tensor]:
+    def terms(
+        self, data: Tensor, domain: Tensor, generator: torch.Generator, *, jacobian: bool = True, style: bool = True
+    ) -> dict[str, Tensor]:
         """Return each term of the loss, unweighted, and ``mean``, the posterior's mean of each row.
 
-        Without ``jacobian`` the terms ``sparse`` and ``partial`` are left out.
+        Without ``jacobian`` the terms ``sparse`` and ``partial`` are left out; without ``style`` the decoder sees zeros for it.
         """
         mean, log_var = self.encoder(data, domain)
         z = mean + (log_var / 2).exp() * torch.randn(mean.shape, generator=generator).to(mean)
         c, s = self.split(z)
         seen = self.mask() * c
         kl_c, kl_s = self.kl(c, s, seen, domain, mean, log_var)
-        inputs, code = self.decoder.inputs(data, generator), torch.cat([seen, s], dim=1)
+        inputs, code = self.decoder.inputs(data, generator), torch.cat([seen, s if style else torch.zeros_like(s)], dim=1)
         hidden = self.decoder.hidden(code, inputs)
         found = {
             "reconstruction": self.decoder.negative_log_likelihood(hidden, data).mean(),
@@ -103,7 +109,7 @@ class MatteNetwork(nn.Module):
             "mask": self.importance.abs().mean(),
             "mean": mean,
         }
-        return found | (self.penalties(code, inputs) if jacobian else {})
+        return found | (self.penalties(code, inputs, domain) if jacobian else {})
 
     def kl(self, c: Tensor, s: Tensor, seen: Tensor, domain: Tensor, mean: Tensor, log_var: Tensor) -> tuple[Tensor, Tensor]:
         """Return the two KL terms of each row, by the sample at hand."""
@@ -119,9 +125,17 @@ class MatteNetwork(nn.Module):
         columns = jacobian_columns(lambda z: self.decoder.hidden(z, inputs), code, self.config.jacobian)
         return (columns * deviation(code)[:, None, None] if self.config.scale_free else columns).abs()
 
-    def penalties(self, code: Tensor, inputs: Tensor) -> dict[str, Tensor]:
+    def swaps(self, code: Tensor, inputs: Tensor, domain: Tensor) -> Tensor:
+        """Return how much each output changes with the content, and with the style, of another row: (2, B, outputs)."""
+        here, *changed = self.decoder.hidden(swapped(*self.split(code), partners(domain)), inputs.repeat(3, 1)).chunk(3)
+        return torch.stack([self.decoder.distance(here, one) for one in changed])
+
+    def penalties(self, code: Tensor, inputs: Tensor, domain: Tensor) -> dict[str, Tensor]:
         """Return the terms ``sparse`` and ``partial``."""
         rows = max(2, math.ceil(self.config.jacobian_fraction * len(code)))
+        if self.config.influence == "swap":
+            sparse, partial = swap_penalties(self.swaps(code[:rows], inputs[:rows], domain[:rows]), self.config.free_influence)
+            return {"sparse": sparse, "partial": partial}
         columns = self.influence(code[:rows], inputs[:rows])
         sparse, partial = penalties(columns, self.config.c_dim, self.config.partial_share, self.config.free_influence)
         return {"sparse": sparse, "partial": partial}

@@ -72,7 +72,8 @@ class MatteTraining:
             At the last step, if a KL term has fallen to nothing.
         """
         rows = torch.randint(len(self.data), (self.config.batch_size,), generator=self.generator)
-        terms = self.network.terms(self._trimmed(rows), self.domain[rows], self.generator, jacobian=self._jacobian_due())
+        style, due = self.count >= self.config.style_from * self.config.steps, self._jacobian_due()
+        terms = self.network.terms(self._trimmed(rows), self.domain[rows], self.generator, jacobian=style and due, style=style)
         anneal, penalty, rate = self._anneal(), self._penalty(), self._rate()
         loss = self.network.loss(terms, anneal, penalty)
         self.optimiser.param_groups[0]["lr"] = rate
@@ -120,8 +121,11 @@ class MatteTraining:
         return weighted and self.count % self.config.jacobian_every == 0
 
     def _anneal(self) -> float:
-        rise = self.config.warm_up * self.config.steps
-        return min(1.0, 0.1 + 0.9 * self.count / rise) if rise else 1.0
+        rise, start = self.config.warm_up * self.config.steps, self.config.kl_start
+        if self.count >= rise:
+            return 1.0
+        left = 1 - self.count / rise
+        return float(start**left) if self.config.kl_course == "geometric" else 1 - (1 - start) * left
 
     def _penalty(self) -> float:
         return self._anneal() if self.config.penalty_course == "rise" else 1.0

@@ -56,6 +56,10 @@ class VectorDecoder(nn.Module):
         found: Tensor = self.layers(z)
         return found
 
+    def distance(self, hidden: Tensor, other: Tensor) -> Tensor:
+        """Return by how much each value differs, (B, n)."""
+        return (hidden - other).abs()
+
     def negative_log_likelihood(self, hidden: Tensor, data: Tensor) -> Tensor:
         """Return -log N(x; mean, deviation) of each row."""
         log_deviation = self.log_deviation.clamp(min=-4)

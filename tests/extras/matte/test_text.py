@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import os
 import tarfile
 
 import numpy as np
@@ -263,6 +264,24 @@ def test_the_loader_reads_an_sdist_a_folder_and_its_files(tmp_path):
     (tmp_path / "plain" / FILES["tweet"]).write_text("no tabs here")
     with pytest.raises(FileFormatError, match="line 1: expected id, rating and text"):
         load_vader_domains(tmp_path / "plain")
+
+
+SDIST = os.environ.get("VADER_SDIST", "")
+
+
+@pytest.mark.skipif(not SDIST, reason="set VADER_SDIST to vaderSentiment-3.3.2.tar.gz; pip download has it")
+def test_the_real_archive_holds_what_is_said_of_it():
+    """Rows, and rows rated above and below 0, as counted from the files by another program."""
+    found = load_vader_domains(SDIST)
+    counts = {
+        "product": (3708, 2128, 1482),
+        "movie": (10605, 5242, 5326),
+        "editorial": (5190, 2204, 2742),
+        "tweet": (4200, 2897, 1299),
+    }
+    for domain, expected in counts.items():
+        ratings = np.array([rating for rating, home in zip(found.ratings, found.domains, strict=True) if home == domain])
+        assert (len(ratings), (ratings > 0).sum(), (ratings < 0).sum()) == expected
 
 
 def test_sentences_are_joined_as_people_write_them():
