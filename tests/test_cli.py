@@ -52,6 +52,10 @@ def test_every_command_explains_itself(command):
     assert "--debug" in shown.stdout
 
 
+def test_version_is_the_packages(command):
+    assert command("--version") == (0, f"robust-rl {rr.__version__}\n", "")
+
+
 def test_help_lists_every_command_and_the_first_steps():
     shown = call("--help").stdout
     assert all(re.search(rf"\b{command.split()[0]}\b", shown) for command in COMMANDS)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 import warnings
+from typing import Annotated
 
 import typer
 
+from robust_rl import __version__
 from robust_rl.cli import (
     bench,
     calibrate,
@@ -51,7 +53,24 @@ Start with
 Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted (and resumable).
 """
 
-app = typer.Typer(name="robust-rl", help=HELP, no_args_is_help=True, rich_markup_mode="markdown", pretty_exceptions_enable=False)
+app = typer.Typer(name="robust-rl", no_args_is_help=True, rich_markup_mode="markdown", pretty_exceptions_enable=False)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        options.console.print(f"robust-rl {__version__}", markup=False)
+        raise typer.Exit
+
+
+@app.callback(help=HELP)
+def start(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version, and end.")
+    ] = False,
+) -> None:
+    """Take the options that come before a command."""
+
+
 app.command("solve")(solve.solve)
 app.command("evaluate")(evaluate.evaluate)
 app.command("game")(game.game)
