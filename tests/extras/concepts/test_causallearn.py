@@ -34,6 +34,7 @@ def test_columns_on_both_sides_are_given():
     assert not test.test([column["X5"], x4], [column["X1"], x4], 0, 1e-3)
 
 
+@pytest.mark.slow
 def test_the_linear_search_finds_a_chain_of_discrete_latents_with_it():
     pytest.importorskip("causallearn")
     from causallearn.search.HiddenCausal.RLCD import RLCD
