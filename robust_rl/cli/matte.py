@@ -23,6 +23,7 @@ Data = Annotated[
 Config = Annotated[Path | None, typer.Option("--config", help="JSON file of settings, by their names in MatteConfig.")]
 Steps = Annotated[int | None, typer.Option("--steps", min=1, help="Optimiser steps, instead of the configuration's.")]
 Examples = Annotated[int, typer.Option("--examples", min=1, help="Labelled sentences that name each style, after training.")]
+Starts = Annotated[int, typer.Option("--starts", min=1, help="Trainings from other first weights, of which the best is kept.")]
 Model = Annotated[Path, typer.Argument(help="A run of `matte train`, or its model.safetensors.")]
 Text = Annotated[list[str] | None, typer.Option("--text", help="Sentence; repeat for more.")]
 File = Annotated[Path | None, typer.Option("--file", help="Sentences, one a line.")]
@@ -42,6 +43,7 @@ def train(
     config: Config = None,
     steps: Steps = None,
     examples: Examples = 10,
+    starts: Starts = 1,
     checkpoint_every: CheckpointEvery = 200,
     seed: options.Seed = 0,
     out: options.Out = None,
@@ -50,16 +52,16 @@ def train(
 ) -> None:
     """Train on sentences of several domains; style labels are used after training alone.
 
-    robust-rl matte train grammar --out runs/grammar
+    robust-rl matte train grammar --starts 4 --out runs/grammar
     """
     from robust_rl.extras.matte.study import read_config, read_sentences, train_text
 
     settings = read_config(config, data, steps=steps, seed=seed)
     sentences = read_sentences(data, seed)[0]
-    configuration = {"data": data, "settings": settings, "examples": examples}
+    configuration = {"data": data, "settings": settings, "examples": examples, "starts": starts}
     run = running.begin(out, "matte train", Path(data).name, configuration, seed)
     model, finished = train_text(
-        settings, sentences, examples, run, checkpoint_every=checkpoint_every, progress=sys.stderr.isatty()
+        settings, sentences, examples, run, starts=starts, checkpoint_every=checkpoint_every, progress=sys.stderr.isatty()
     )
     running.stop_if(not finished, run)
     result: dict[str, Any] = {

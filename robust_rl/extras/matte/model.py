@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -47,13 +48,15 @@ class Matte:
         Those that it was fitted to, in the order of their numbers.
     steps_done : int
         Of the fit: fewer than the configuration's if it was interrupted.
+    objective : float
+        Of the fit: mean of the loss over its last steps; nan before.
     """
 
     def __init__(self, config: MatteConfig | None = None) -> None:
         self.config = config or MatteConfig()
         self.domains: list[str] = []
         self._influence: dict[str, float] = {}
-        self.steps_done = 0
+        self.steps_done, self.objective = 0, math.nan
         self._network: MatteNetwork | None = None
 
     @property
@@ -91,7 +94,7 @@ class Matte:
     def _fit(self, data: Tensor, domain: Tensor, run: RunDirectory | str | None, trainer: dict[str, Any]) -> Self:
         training = MatteTraining(self.network, data, domain)
         Trainer(run, **trainer).fit(training)
-        self.steps_done = training.count
+        self.steps_done, self.objective = training.count, training.recent["loss"]
         self.network.eval()
         self._influence = self._measure(data[:MEASURED], domain[:MEASURED])
         return self

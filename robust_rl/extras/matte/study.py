@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,8 @@ price rises geometrically, from where everything pays: at 2.4 from the start, no
 seed: see docs/papers/matte.md.
 """
 SENTENCES = 5000
+APART = 10_007
+"""Between the seeds of two starts."""
 
 
 def read_config(path: Path | None, data: str, *, steps: int | None = None, seed: int = 0) -> MatteConfig:
@@ -91,6 +93,7 @@ def train_text(
     examples: int,
     run: RunDirectory,
     *,
+    starts: int = 1,
     checkpoint_every: int = 200,
     progress: bool = False,
 ) -> tuple[TextMatte, bool]:
@@ -101,13 +104,52 @@ def train_text(
     model, finished
         False if a signal ended it early.
     """
-    model = TextMatte(config)
-    model.fit(with_examples(sentences, examples, config.seed), run=run, checkpoint_every=checkpoint_every, progress=progress)
+    data = with_examples(sentences, examples, config.seed)
+    model = best_of(config, data, starts, run, checkpoint_every=checkpoint_every, progress=progress)
     finished = model.steps_done >= config.steps
     if finished:
         run.result.mkdir(exist_ok=True)
         model.save(run.result / "model.safetensors")
     return model, finished
+
+
+def best_of(config: MatteConfig, data: Sentences, starts: int = 1, run: RunDirectory | None = None, **trainer: Any) -> TextMatte:
+    """Train from several first weights, and return the model whose objective ended lowest.
+
+    Whether style is told from content depends on the start, and an optimum that has missed it is worse in the objective: the
+    choice needs no labels.
+
+    Parameters
+    ----------
+    config
+        Its seed is that of the first start; the others have seeds of their own.
+    data
+        As :meth:`TextMatte.fit` takes it.
+    starts
+        Number of trainings.
+    run
+        Holds them: one start is the run itself, several have each a run of their own in ``starts/``, and go on there.
+    trainer
+        Further arguments of :class:`~robust_rl.training.Trainer`.
+
+    Returns
+    -------
+    TextMatte
+        One with fewer steps than asked for, if a signal ended it.
+    """
+    found: list[TextMatte] = []
+    for i in range(starts):
+        place = run if run is None or starts == 1 else RunDirectory(run.path / "starts" / str(i))
+        found.append(TextMatte(replace(config, seed=config.seed + APART * i)).fit(data, run=place, **trainer))
+        if found[-1].steps_done < config.steps:
+            break
+        if run is not None and starts > 1:
+            run.truncate_metrics(i)
+            run.log(i + 1, {"start/objective": found[-1].objective})
+    finished = found[-1].steps_done >= config.steps
+    if run is not None and starts > 1:
+        run.finish("finished" if finished else "interrupted")
+    return min(found, key=lambda model: model.objective) if finished else found[-1]
 
 
 def with_examples(sentences: Sentences, examples: int, seed: int = 0) -> Sentences:

@@ -22,7 +22,8 @@ COLLAPSED = 0.01
 """Nats of a KL term below which its block carries nothing."""
 ACTIVE = 0.01
 """Variance of a posterior mean over rows above which a dimension is in use (Burda et al. 2016)."""
-MEMORY = 0.95
+MEMORY = 0.98
+"""Of the running means: they are of the last fifty steps or so."""
 
 
 class MatteTraining:
@@ -42,7 +43,7 @@ class MatteTraining:
     count : int
         Steps done.
     recent : dict
-        Running means of ``kl_c`` and ``kl_s``.
+        Running means of ``loss``, ``kl_c`` and ``kl_s``.
     """
 
     def __init__(self, network: MatteNetwork, data: Tensor, domain: Tensor) -> None:
@@ -50,7 +51,7 @@ class MatteTraining:
         self.config, self.count = network.config, 0
         self.generator = torch.Generator().manual_seed(self.config.seed)
         self.optimiser = torch.optim.Adam(network.parameters(), lr=self.config.learning_rate)
-        self.recent = {"kl_c": math.nan, "kl_s": math.nan}
+        self.recent = {"loss": math.nan, "kl_c": math.nan, "kl_s": math.nan}
 
     @property
     def done(self) -> bool:
@@ -83,9 +84,9 @@ class MatteTraining:
         self.optimiser.step()
         self.count += 1
         mean = terms.pop("mean").detach()
-        numbers = {name: term.item() for name, term in terms.items()}
+        numbers = {"loss": loss.item()} | {name: term.item() for name, term in terms.items()}
         self._watch(numbers)
-        more = {"loss": loss.item(), "gradient_norm": norm.item(), "anneal": anneal, "penalty": penalty, "learning_rate": rate}
+        more = {"gradient_norm": norm.item(), "anneal": anneal, "penalty": penalty, "learning_rate": rate}
         return {f"train/{name}": number for name, number in {**numbers, **more, **self._usage(mean)}.items()}
 
     def save_checkpoint(self, directory: Path) -> None:
@@ -138,7 +139,7 @@ class MatteTraining:
         return {"active_c": int(active_c.sum()), "active_s": int(active_s.sum()), "open_c": int((self.network.mask() > 0).sum())}
 
     def _watch(self, numbers: Mapping[str, float]) -> None:
-        """Keep running means of the KL terms, and say so at the end if one has collapsed."""
+        """Keep running means, and say so at the end if a KL term has collapsed."""
         for name, before in self.recent.items():
             self.recent[name] = numbers[name] if math.isnan(before) else MEMORY * before + (1 - MEMORY) * numbers[name]
         if not self.done:
