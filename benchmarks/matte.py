@@ -55,7 +55,7 @@ VECTOR_VARIANTS = {
     "neither": {"prior": "standard", "w_sparse": 0.0, "w_partial": 0.0},
 }
 VAE = {"prior": "standard", "w_sparse": 0.0, "style_from": 0.0, "beta_c": 0.5, "beta_s": 0.5}
-TEXT_VARIANTS = {"MATTE": {}, "no domain prior": {"prior": "standard"}, "no sparsity": {"w_sparse": 0.0}, "VAE": VAE}
+TEXT_VARIANTS = {"MATTE": {}, "no domain prior": {"prior": "standard"}, "VAE": VAE}
 VADER = {
     "c_dim": 24, "s_dim": 16, "enc_hidden": 96, "dec_hidden": 96, "embedding": 64, "vocabulary": 4000, "max_tokens": 12,
     "beta_c": 0.03, "beta_s": 0.003, "w_sparse": 0.02, "w_partial": 0.005, "free_influence": 15.0, "batch_size": 48,
@@ -76,11 +76,14 @@ VECTOR_NOTE = """Three dimensions of content, two of style, eight domains, twent
 ridge regression on rows held out. "leak": what c\\^ tells of s beyond what the true c and the domain tell; "c after s\\~":
 content read from rows whose noise of style was redrawn. Weights and the free influence were chosen on seeds 0 and 1 and then
 held; the seeds here are new ones. "no domain prior": N(0, I)."""
-GRAMMAR_NOTE = """5,000 sentences, 1,200 steps, 300 sentences held out and flipped, towards ten labelled examples of each style,
-drawn from all domains, or ("one domain") from restaurants alone. "all": style, noun and domain right at once; "reconstructed":
-written again word for word, nothing changed. Settings were chosen on seeds 0 and 1 and then held. "no domain prior": N(0, I),
-all else the same; "no sparsity": MATTE but for that penalty; "VAE": N(0, I), no penalty, one beta of 0.5 for the whole code,
-style shown from the start."""
+GRAMMAR_NOTE = """5,000 sentences, 1,200 steps, four starts of which the lowest objective is kept, 300 sentences held out and
+flipped, towards ten labelled examples of each style, drawn from all domains, or ("one domain") from restaurants alone. "all":
+style, noun and domain right at once; "reconstructed": written again word for word, nothing changed. Settings were chosen on seeds
+0 and 1 and then held. "no domain prior": N(0, I), all else the same; "VAE": N(0, I), no penalty, one beta of 0.5 for the whole
+code, style shown from the start. Seconds are those of all four starts.
+
+With one start (seeds 10 to 14, the study before this one) style flipped at 0.67 ± 0.58 for MATTE (1.00, 0.36, 0.98, 1.00, 0.00),
+0.73 ± 0.40 without the domain's prior, 0.02 ± 0.05 for the VAE."""
 MOVED_NOTE = """Moved to another domain, both noises kept: are adjective and noun of the new domain, is the style kept? Without a
 prior that depends on the domain there is nothing to change."""
 VADER_NOTE = """{sentences} sentences of VADER's four domains to learn from, {held_out} rated ones held out, by whole documents
@@ -148,7 +151,7 @@ def measure_grammar(config: MatteConfig, seed: int) -> dict:
         outputs = outputs or written
     same = [a == b for a, b in zip(model.reconstruct(test.texts, test.domains), copy_baseline(test.texts))]
     pairs = list(zip(test.texts[:40], outputs[:40], test.domains[:40], targets[:40]))
-    alike = {"reconstructed": float(np.mean(same)), "seconds": seconds, **model.influence()}
+    alike = {"reconstructed": float(np.mean(same)), "objective": model.objective, "seconds": seconds, **model.influence()}
     return {**scores, **alike, **moved(model, test), "pairs": pairs}
 
 
@@ -287,19 +290,19 @@ def vectors_section(out: Path) -> list[str]:
 def grammar_section(out: Path) -> list[str]:
     variants = [name for name in TEXT_VARIANTS if len(found(out, "grammar", name, "flipped"))]
     scores = ("flipped", "noun_kept", "domain_right", "all")
-    columns = (*scores, *(f"one domain {name}" for name in ("flipped", "all")), "reconstructed", "seconds")
+    columns = (*scores, *(f"one domain {name}" for name in ("flipped", "all")), "reconstructed", "objective", "seconds")
     rows = [[name, *(interval(found(out, "grammar", name, column)) for column in columns)] for name in variants]
-    rows += [[name, *(interval(score) for score in scores), "", "", "", ""] for name, scores in baselines().items()]
+    rows += [[name, *(interval(score) for score in scores), "", "", "", "", ""] for name, scores in baselines().items()]
     by_seed = (f"{name} {', '.join(f'{one:.2f}' for one in found(out, 'grammar', name, 'flipped'))}" for name in variants)
     away = ("moved domain_right", "moved noun", "moved style_kept")
     moves = [[name, *(interval(found(out, "grammar", name, column)) for column in away)] for name in variants]
-    data = read_json(out / "grammar" / f"MATTE-{SEEDS[0]}.json")
+    data = read_json(out / "grammar" / f"MATTE-{GRAMMAR_SEEDS[0]}.json")
     judged = [(grammar_score([b], [a], [home], [target]).all, a, b, home) for a, b, home, target in data["pairs"]]
     chosen = [pair for good in (1.0, 0.0) for pair in [one for one in judged if one[0] == good][:6]]
     examples = [["right" if right else "wrong", home, a, b] for right, a, b, home in chosen]
     head = ["", "## A grammar whose counterfactuals are known", "", GRAMMAR_NOTE, "", *table(["variant", *columns], rows)]
     head += ["", f"Flipped, seed by seed: {'; '.join(by_seed)}."]
-    note = f"MATTE, sentences of seed {SEEDS[0]}: the first six that came out right, and what of the first forty came out wrong."
+    note = f"MATTE, sentences of seed {GRAMMAR_SEEDS[0]}: the first six that came out right, and what of the first 40 came out wrong."
     head += ["", note, "", *table(["", "domain", "from", "to"], examples), "", MOVED_NOTE, ""]
     moved_pairs = [[home, a, b] for a, b, home in data["moved pairs"][:6]]
     return [*head, *table(["variant", *away], moves), "", *table(["to", "from", "moved"], moved_pairs)]
@@ -324,7 +327,7 @@ def baselines() -> dict[str, list[np.ndarray]]:
         "antonyms, told the grammar's": lambda texts: antonym_baseline(texts, own),
     }
     scores: dict[str, list] = {name: [] for name in ways}
-    for seed in SEEDS:
+    for seed in GRAMMAR_SEEDS:
         test = synthetic_sentences(300, seed=1000 + seed)
         for name, way in ways.items():
             score = grammar_score(way(test.texts), test.texts, test.domains, [flipped(style) for style in test.styles])
@@ -351,7 +354,8 @@ def vader_section(out: Path) -> list[str]:
 
 
 def found(out: Path, study: str, name: str, column: str) -> np.ndarray:
-    files = [out / study / f"{name.replace(' ', '_')}-{seed}.json" for seed in SEEDS]
+    seeds = GRAMMAR_SEEDS if study == "grammar" else SEEDS
+    files = [out / study / f"{name.replace(' ', '_')}-{seed}.json" for seed in seeds]
     return np.array([read_json(file)[column] for file in files if file.exists()])
 
 
