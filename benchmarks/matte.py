@@ -302,7 +302,8 @@ def grammar_section(out: Path) -> list[str]:
     examples = [["right" if right else "wrong", home, a, b] for right, a, b, home in chosen]
     head = ["", "## A grammar whose counterfactuals are known", "", GRAMMAR_NOTE, "", *table(["variant", *columns], rows)]
     head += ["", f"Flipped, seed by seed: {'; '.join(by_seed)}."]
-    note = f"MATTE, sentences of seed {GRAMMAR_SEEDS[0]}: the first six that came out right, and what of the first 40 came out wrong."
+    first = GRAMMAR_SEEDS[0]
+    note = f"MATTE, sentences of seed {first}: the first six that came out right, and what of the first forty came out wrong."
     head += ["", note, "", *table(["", "domain", "from", "to"], examples), "", MOVED_NOTE, ""]
     moved_pairs = [[home, a, b] for a, b, home in data["moved pairs"][:6]]
     return [*head, *table(["variant", *away], moves), "", *table(["to", "from", "moved"], moved_pairs)]
