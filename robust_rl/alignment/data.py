@@ -184,7 +184,7 @@ def _table(path: Path) -> Any:
     from datasets import load_dataset
     from datasets.exceptions import DatasetGenerationError
 
-    with sound(path, "table, whose columns have one type each"):
+    with sound(path, "table"):
         try:
             return load_dataset(SUFFIXES[path.suffix], data_files=str(path), split="train")  # its name for all rows
         except DatasetGenerationError as error:  # says nothing, its cause does

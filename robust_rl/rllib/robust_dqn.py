@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from typing import Any, Self
 
+import numpy as np
+
 from robust_rl.errors import InvalidArgumentError
 from robust_rl.rllib._compat import DQN, DQNConfig, NotProvided
 from robust_rl.rllib.checked_set import check_set, moving
@@ -109,6 +111,12 @@ class RobustDQNConfig(DQNConfig):
 
 class RobustDQN(DQN):
     """RLlib's DQN with a robust configuration; see :class:`RobustDQNConfig`."""
+
+    def setup(self, config: Any) -> None:
+        """Build everything, and seed the replay buffer too, which Ray 2.60 leaves to chance: one seed, one run."""
+        super().setup(config)
+        if self.config.seed is not None and hasattr(self.local_replay_buffer, "rng"):
+            self.local_replay_buffer.rng = np.random.default_rng(self.config.seed)
 
     @classmethod
     def get_default_config(cls) -> RobustDQNConfig:

@@ -206,8 +206,9 @@ def test_a_fresh_process_restores_weights_and_configuration(tmp_path, ray_sessio
     """And not the buffer nor the clock of target updates, as the documentation says."""
     config = RobustDQNConfig().environment("CartPole-v1").training(
         uncertainty=TV, value_floor=0.0, gamma=0.95, num_steps_sampled_before_learning_starts=64, target_network_update_freq=64,
-    ).env_runners(num_env_runners=0, rollout_fragment_length=16)  # fmt: skip
+    ).env_runners(num_env_runners=0, rollout_fragment_length=16).debugging(seed=3)  # fmt: skip
     algo = config.reporting(min_sample_timesteps_per_iteration=160).build_algo()
+    assert algo.local_replay_buffer.rng.random() == np.random.default_rng(3).random(), "the seed reaches what is replayed"
     algo.train()
     learned = algo.learner_group._learner
     assert learned.last_update_ts_by_mid[MODULE] > 0
