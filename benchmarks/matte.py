@@ -83,7 +83,7 @@ style, noun and domain right at once; "reconstructed": written again word for wo
 code, style shown from the beginning, one start. Seconds are those of all starts.
 
 With one start (seeds 10 to 14, the study before this one) style flipped at 0.67 ± 0.58 for MATTE (1.00, 0.36, 0.98, 1.00, 0.00),
-at 0.73 ± 0.40 without the domain's prior. The VAE was run there alone: flipped 0.02 ± 0.05, noun 0.96 ± 0.11, domain 1 ± 0."""
+at 0.73 ± 0.40 without the domain's prior, at 0.02 ± 0.05 for the VAE."""
 MOVED_NOTE = """Moved to another domain, both noises kept: are adjective and noun of the new domain, is the style kept? Without a
 prior that depends on the domain there is nothing to change."""
 VADER_NOTE = """{sentences} sentences of VADER's four domains to learn from, {held_out} rated ones held out, by whole documents
