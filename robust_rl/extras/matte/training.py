@@ -22,8 +22,8 @@ COLLAPSED = 0.01
 """Nats of a KL term below which its block carries nothing."""
 ACTIVE = 0.01
 """Variance of a posterior mean over rows above which a dimension is in use (Burda et al. 2016)."""
-MEMORY = 0.98
-"""Of the running means: they are of the last fifty steps or so."""
+MEMORY = {"loss": 0.98, "kl_c": 0.95, "kl_s": 0.95}
+"""Of the running means: they are of the last fifty, or twenty, steps or so."""
 
 
 class MatteTraining:
@@ -141,7 +141,8 @@ class MatteTraining:
     def _watch(self, numbers: Mapping[str, float]) -> None:
         """Keep running means, and say so at the end if a KL term has collapsed."""
         for name, before in self.recent.items():
-            self.recent[name] = numbers[name] if math.isnan(before) else MEMORY * before + (1 - MEMORY) * numbers[name]
+            kept = 0.0 if math.isnan(before) else MEMORY[name]
+            self.recent[name] = numbers[name] if kept == 0 else kept * before + (1 - kept) * numbers[name]
         if not self.done:
             return
         for name, block in (("kl_c", "content"), ("kl_s", "style")):
