@@ -189,6 +189,17 @@ def train(script: Any, config: Any, model: Any, mixture: Any) -> None:
     trainer.end()
 
 
+def loading_options(config: Any, model: Any) -> dict[str, Any]:
+    """Return how a model is loaded: what TRL's own flags say, over which ``--model_init_kwargs`` goes."""
+    flags = {
+        "revision": model.model_revision,
+        "trust_remote_code": config.trust_remote_code,
+        "attn_implementation": model.attn_implementation,
+        "dtype": model.dtype,
+    }
+    return flags | (config.model_init_kwargs or {})
+
+
 def make_trainer(script: Any, config: Any, model: Any, splits: Any) -> VPOTrainer:
     """Return the trainer, with its model loaded and its data tokenized.
 
@@ -201,12 +212,7 @@ def make_trainer(script: Any, config: Any, model: Any, splits: Any) -> VPOTraine
 
     from robust_rl.alignment.trainer import VPOTrainer
 
-    config.model_init_kwargs = {
-        "revision": model.model_revision,
-        "trust_remote_code": config.trust_remote_code,
-        "attn_implementation": model.attn_implementation,
-        "dtype": model.dtype,
-    } | (config.model_init_kwargs or {})
+    config.model_init_kwargs = loading_options(config, model)
     try:
         return VPOTrainer(
             model=model.model_name_or_path,

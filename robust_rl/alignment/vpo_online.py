@@ -24,7 +24,7 @@ from typing import Any
 
 from robust_rl.alignment import data
 from robust_rl.alignment.launch import guarded
-from robust_rl.alignment.vpo import formatter, load, run_command, script_arguments
+from robust_rl.alignment.vpo import formatter, load, loading_options, run_command, script_arguments
 from robust_rl.errors import InvalidArgumentError, MissingDependencyError
 from robust_rl.training import Section, Table
 
@@ -82,12 +82,7 @@ def train(script: Any, config: Any, model: Any, mixture: Any) -> None:
 
     prompts = check(script, config, model, mixture)
     judge = judge_by_name(script.judge, script.judge_rule, str(config.device))
-    config.model_init_kwargs = {
-        "revision": model.model_revision,
-        "trust_remote_code": config.trust_remote_code,
-        "attn_implementation": model.attn_implementation,
-        "dtype": model.dtype,
-    } | (config.model_init_kwargs or {})
+    config.model_init_kwargs = loading_options(config, model)
     tokenizer = AutoTokenizer.from_pretrained(model.model_name_or_path, revision=model.model_revision)
     generator = None
     if script.vllm_server:

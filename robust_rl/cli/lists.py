@@ -35,9 +35,7 @@ def runs(
 
 
 def _words(value: Any) -> Any:
-    if isinstance(value, dict):
-        return ", ".join(f"{name}={setting}" for name, setting in value.items())
-    return f"{value:.6g}" if isinstance(value, float) else value
+    return ", ".join(f"{name}={setting}" for name, setting in value.items()) if isinstance(value, dict) else value
 
 
 def environments(json: options.Json = False, debug: options.Debug = False) -> None:
