@@ -52,7 +52,7 @@ from robust_rl.alignment.rounds import BUFFERS, buffered, play_round, preference
 from robust_rl.alignment.run_callback import RunCallback
 from robust_rl.alignment.sampling import Prompt
 from robust_rl.alignment.trainer import VPOTrainer
-from robust_rl.errors import InvalidArgumentError
+from robust_rl.errors import InvalidArgumentError, loadable
 from robust_rl.training import RunDirectory, TensorBoardLogger, read_json, write_json
 
 
@@ -172,10 +172,13 @@ class OnlineVPO:
         self.args, self.prompts, self.judge, self.peft_config = args, list(prompts), judge, peft_config
         name = model if isinstance(model, str) else model.config._name_or_path
         self.name = str(name)
-        self.tokenizer = AutoTokenizer.from_pretrained(name) if processing_class is None else processing_class
+        with loadable(name, "a language model"):
+            self.tokenizer = AutoTokenizer.from_pretrained(name) if processing_class is None else processing_class
         if self.tokenizer.pad_token is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token
-        loaded = AutoModelForCausalLM.from_pretrained(name, **(args.model_init_kwargs or {})) if isinstance(model, str) else model
+        with loadable(name, "a language model"):
+            options = args.model_init_kwargs or {}
+            loaded = AutoModelForCausalLM.from_pretrained(name, **options) if isinstance(model, str) else model
         self.model = loaded.to(args.device)
         self.reference = copy.deepcopy(self.model).eval().requires_grad_(False) if peft_config is None else None
         self.generator = generator or TransformersGenerator(

@@ -25,7 +25,7 @@ from typing import Any
 from robust_rl.alignment import data
 from robust_rl.alignment.launch import guarded
 from robust_rl.alignment.vpo import formatter, load, loading_options, run_command, script_arguments
-from robust_rl.errors import InvalidArgumentError, MissingDependencyError
+from robust_rl.errors import InvalidArgumentError, MissingDependencyError, loadable
 from robust_rl.training import Section, Table
 
 MODULE = "robust_rl.alignment.vpo_online"
@@ -83,7 +83,8 @@ def train(script: Any, config: Any, model: Any, mixture: Any) -> None:
     prompts = check(script, config, model, mixture)
     judge = judge_by_name(script.judge, script.judge_rule, str(config.device))
     config.model_init_kwargs = loading_options(config, model)
-    tokenizer = AutoTokenizer.from_pretrained(model.model_name_or_path, revision=model.model_revision)
+    with loadable(model.model_name_or_path, "a language model"):
+        tokenizer = AutoTokenizer.from_pretrained(model.model_name_or_path, revision=model.model_revision)
     generator = None
     if script.vllm_server:
         generator = VLLMGenerator(

@@ -301,3 +301,11 @@ def test_one_command_plays_the_rounds(tmp_path, capsys):
         vpo_online.main([*arguments[:4], "--bf16", "false"])
     with pytest.raises(InvalidArgumentError, match="runs in one process"):
         vpo_online.main([*arguments, "--use_accelerate", "true"])
+
+
+def test_a_folder_without_a_model_is_one_line(tmp_path):
+    config = OnlineVPOConfig(**{name: value for name, value in tiny.settings(tmp_path).items() if name != "max_steps"})
+    (tmp_path / "empty").mkdir()
+    for tokenizer in (None, tiny.tokenizer()):
+        with pytest.raises(InvalidArgumentError, match="empty as a language model"):
+            OnlineVPO(str(tmp_path / "empty"), config, prompts=["a"], judge=None, processing_class=tokenizer)
